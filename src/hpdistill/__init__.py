@@ -1,0 +1,96 @@
+"""Turn a big sentence-embedding model into a small, fast one in the same similarity space.
+
+    from hpdistill import CorpusRecipe, Recipe, WeightedModel
+    from hpdistill.distill import distill
+
+    recipe = Recipe(
+        teachers=(WeightedModel(model="mpnet"),),
+        student="minilm",
+        dim=128,
+        corpus=CorpusRecipe(sources=("sentences.txt",)),
+    )
+    result = distill(recipe, Path("run"))
+
+Names are imported when they are first used: `import hpdistill` imports neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpdistill.errors import (
+        CorpusError,
+        EvaluationError,
+        HpdError,
+        RunError,
+        StoreError,
+        UsageError,
+        WeightsError,
+    )
+    from hpdistill.projection import Projection, fit_pca
+    from hpdistill.pytorch import TorchEncoder
+    from hpdistill.recipe import (
+        CorpusRecipe,
+        HeadRecipe,
+        ProjectionRecipe,
+        Recipe,
+        TeacherRecipe,
+        TrainingRecipe,
+        WeightedModel,
+    )
+
+__all__ = [
+    "CorpusError",
+    "CorpusRecipe",
+    "EvaluationError",
+    "HeadRecipe",
+    "HpdError",
+    "Projection",
+    "ProjectionRecipe",
+    "Recipe",
+    "RunError",
+    "StoreError",
+    "TeacherRecipe",
+    "TorchEncoder",
+    "TrainingRecipe",
+    "UsageError",
+    "WeightedModel",
+    "WeightsError",
+    "fit_pca",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": (
+        "CorpusError",
+        "EvaluationError",
+        "HpdError",
+        "RunError",
+        "StoreError",
+        "UsageError",
+        "WeightsError",
+    ),
+    "projection": ("Projection", "fit_pca"),
+    "pytorch": ("TorchEncoder",),
+    "recipe": (
+        "CorpusRecipe",
+        "HeadRecipe",
+        "ProjectionRecipe",
+        "Recipe",
+        "TeacherRecipe",
+        "TrainingRecipe",
+        "WeightedModel",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,51 @@
+"""The `hpd` command. The only room that prints; one module a command group."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+
+import typer
+
+from hpdistill.errors import HpdError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hpd",
+    help="Turn a big sentence-embedding model into a small, fast one in the same similarity space.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _module in ("demo", "distill", "evaluate", "models"):
+    _register: Callable[[typer.Typer], None] = import_module(f"hpdistill.cli.{_module}").register
+    _register(app)
+
+
+def main() -> None:
+    """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2 or 130."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    from hpdistill.cli._shared import err
+
+    try:
+        app(arguments)
+    except HpdError as error:
+        if debug:
+            traceback.print_exc()
+        err.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        if error.hint:
+            err.print(f"[dim]hint:[/] {_escape(error.hint)}", highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        err.print("interrupted; what was complete is kept", highlight=False)
+        raise SystemExit(130) from None
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,5 @@
+"""`python -m hpdistill.cli`."""
+
+from hpdistill.cli import main
+
+main()

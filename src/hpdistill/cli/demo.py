@@ -1,0 +1,78 @@
+"""`hpd demo`: the main job in minutes, everything printed is computed in that run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hpdistill.demo import Answer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `demo`."""
+    app.command()(demo)
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run directory.")] = Path("runs/demo"),
+    sentences: Annotated[int, typer.Option(min=200, help="Sentences of documentation.")] = 9000,
+    seed: Annotated[int, typer.Option()] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew.")] = False,
+) -> None:
+    """Distil mpnet into minilm on Python's documentation, then ask both some questions."""
+    from hpdistill.cli._shared import out as console
+    from hpdistill.cli._shared import progress, require_train_extra
+
+    require_train_extra()
+    from hpdistill.demo import QUESTIONS, answer, demo_passages, demo_recipe, load_for_search
+    from hpdistill.distill import distill, report_tables
+
+    recipe = demo_recipe(sentences=sentences, seed=seed)
+    console.print(
+        f"Teacher mpnet, student minilm at {recipe.dim} numbers, {sentences:,} sentences of the "
+        "documentation of the Python packages installed here."
+    )
+    with progress() as report:
+        result = distill(recipe, out, overwrite=overwrite, report=report)
+    for table in report_tables(result.rows):
+        console.print(table.to_rich())
+    teacher, student = result.rows[0], result.rows[-1]
+    console.print(
+        f"The student: {teacher['parameters'] / student['parameters']:.1f} times fewer parameters, "
+        f"{teacher['vector_bytes'] / student['vector_bytes']:.0f} times smaller vectors, "
+        f"{student['sentences_per_second'] / teacher['sentences_per_second']:.1f} times the speed."
+    )
+    passages = demo_passages()
+    texts = [text for _, text in passages]
+    console.print(f"\nQuestions to {len(passages):,} passages of documentation:")
+    by_teacher = answer(load_for_search("mpnet", fast=True, sample=texts), passages)
+    by_student = answer(load_for_search(str(result.model)), passages)
+    for question, left, right in zip(QUESTIONS, by_teacher, by_student, strict=True):
+        console.print(_side_by_side(question, left, right))
+    console.print(f"The model: {result.model}  (report: {out / 'report.html'})")
+
+
+def _side_by_side(question: str, teacher: "list[Answer]", student: "list[Answer]") -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(question), title_justify="left", box=box.SIMPLE_HEAD, expand=True)
+    table.add_column("teacher", ratio=1)
+    table.add_column("student", ratio=1)
+    for left, right in zip(teacher, student, strict=True):
+        table.add_row(_cell(left), _cell(right))
+    return table
+
+
+def _cell(found: "Answer") -> str:
+    from rich.markup import escape
+
+    text = found.text if len(found.text) < 120 else found.text[:119] + "…"
+    return f"[bold]{escape(found.name)}[/] {found.score:.2f}\n{escape(text)}"

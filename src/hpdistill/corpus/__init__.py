@@ -1,0 +1,26 @@
+"""Sentences in: read from many formats, cleaned, de-duplicated, split, kept as Parquet.
+
+Importing this package imports neither pyarrow nor datasets nor torch.
+"""
+
+from hpdistill.corpus.build import CorpusSummary, SourceSummary, build_corpus, read_clean
+from hpdistill.corpus.cleaning import clean, exclusion_key
+from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
+from hpdistill.corpus.exclusion import excluded_keys
+from hpdistill.corpus.readers import read_source
+from hpdistill.corpus.store import Corpus, Split
+
+__all__ = [
+    "Corpus",
+    "CorpusSummary",
+    "SourceSummary",
+    "Split",
+    "build_corpus",
+    "clean",
+    "excluded_keys",
+    "exclusion_key",
+    "pydoc_passages",
+    "pydoc_sentences",
+    "read_clean",
+    "read_source",
+]

@@ -1,0 +1,40 @@
+"""Choosing the column of a table that holds the sentences."""
+
+from collections.abc import Sequence
+
+from hpdistill.errors import CorpusError
+
+_PREFERRED = ("text", "sentence")
+
+
+def choose_column(names: Sequence[str], column: str | None, where: str) -> str:
+    """The column to read: the one asked for, the only one, or one named text or sentence.
+
+    Raises:
+        CorpusError: It is not there, or none was asked for and several could be meant.
+    """
+    if column is None and len(names) == 1:
+        return names[0]
+    for name in _PREFERRED if column is None else (column,):
+        if name in names:
+            return name
+    there = ", ".join(names) or "none"
+    if column is None:
+        raise CorpusError(
+            f"{where}: no column is named text or sentence; columns: {there}",
+            hint="Choose one with --column.",
+        )
+    raise CorpusError(f"{where}: no column {column!r}; columns: {there}")
+
+
+def text_value(value: object, where: str) -> str:
+    """A missing value is an empty sentence; a number is a wrong column.
+
+    Raises:
+        CorpusError: The value is not text.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise CorpusError(f"{where}: expected text, not {type(value).__name__} {str(value)[:40]}")
+    return value

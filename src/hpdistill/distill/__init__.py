@@ -1,0 +1,6 @@
+"""Distillation: a corpus and a teacher in, a model directory and its measured table out."""
+
+from hpdistill.distill.report import report_tables
+from hpdistill.distill.run import Distilled, distill
+
+__all__ = ["Distilled", "distill", "report_tables"]

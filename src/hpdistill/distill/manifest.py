@@ -1,0 +1,137 @@
+"""A run directory: whose it is, which stages are complete, and on what inputs."""
+
+import fcntl
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpdistill.errors import HpdError, RunError
+from hpdistill.files import atomic_path, json_hash, read_json, write_json
+from hpdistill.recipe import Recipe
+
+__all__ = ["Manifest", "open_run"]
+
+
+class Manifest:
+    """`manifest.json`: for every complete stage the hash of its inputs, and what it gave.
+
+    A stage is skipped when it is there with equal inputs, and redone otherwise.
+    """
+
+    def __init__(self, directory: Path, header: dict[str, Any]) -> None:
+        self.path = directory / "manifest.json"
+        stages = read_json(self.path)["stages"] if self.path.is_file() else {}
+        self._data = {**header, "stages": stages}
+
+    def stage(
+        self,
+        name: str,
+        inputs: object,
+        work: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Do a stage unless it is complete with these inputs.
+
+        Args:
+            name: Of the stage.
+            inputs: Everything that decides its result, as JSON.
+            work: Does it, leaves its files in place, returns facts about it as JSON.
+
+        Returns:
+            The facts, plus `hash` (of the inputs) for the stages that build on it.
+        """
+        key = json_hash(inputs)
+        done = self._data["stages"].get(name)
+        if done is not None and done["inputs"] == key:
+            return {**done["facts"], "hash": key}
+        # While it runs, neither it nor anything after it counts as complete.
+        self._data["stages"].pop(name, None)
+        self._save()
+        started = time.perf_counter()
+        facts = work()
+        self._data["stages"][name] = {
+            "inputs": key,
+            "seconds": round(time.perf_counter() - started, 1),
+            "peak_memory_mb": peak_memory_mb(),
+            "facts": facts,
+        }
+        self._save()
+        return {**facts, "hash": key}
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Complete stages by name: `inputs`, `seconds`, `peak_memory_mb`, `facts`."""
+        stages: dict[str, dict[str, Any]] = self._data["stages"]
+        return stages
+
+    def _save(self) -> None:
+        write_json(self.path, self._data)
+
+
+@contextmanager
+def open_run(
+    directory: Path, recipe: Recipe, header: dict[str, Any], *, overwrite: bool
+) -> Iterator[Manifest]:
+    """Claim a run directory for one process and one recipe.
+
+    Args:
+        directory: Made if missing.
+        recipe: Kept as `recipe.toml`.
+        header: Versions and machine, for the manifest.
+        overwrite: Take over a directory of another recipe. Teacher embeddings are kept: they
+            are found by the hash of what they were computed from.
+
+    Raises:
+        RunError: It holds another recipe's run or something else, cannot be written, or another
+            process works in it.
+    """
+    _check_owner(directory, recipe, overwrite=overwrite)
+    with atomic_path(directory / "recipe.toml") as temporary:
+        temporary.write_text(recipe.to_toml(), "utf-8")
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"another process is working in {directory}") from error
+        for leftover in directory.rglob("*.tmp"):
+            # Of a killed process: nobody else may be writing here now.
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        yield Manifest(directory, header)
+    finally:
+        os.close(lock)
+
+
+def peak_memory_mb() -> int:
+    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6
+
+
+def _check_owner(directory: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise RunError(f"{directory} is a file; --out must name a directory")
+    path = directory / "recipe.toml"
+    if not path.is_file():
+        if any(entry.name != ".lock" for entry in directory.iterdir()):
+            raise RunError(
+                f"{directory} is not empty and holds no run", hint="Give --out a new directory."
+            )
+        return
+    try:
+        known = Recipe.load(path).hash == recipe.hash
+    except HpdError:
+        known = False
+    if not known and not overwrite:
+        raise RunError(
+            f"{directory} holds a run of another recipe",
+            hint="Give another --out, or --overwrite to replace it; "
+            "teacher embeddings that still fit are kept.",
+        )

@@ -1,0 +1,84 @@
+"""The deliverable: a model directory that others load, with what ties it to its teacher."""
+
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from hpdistill.corpus import Corpus
+from hpdistill.distill.stages import Member
+from hpdistill.distill.training import Trained
+from hpdistill.encoder import Embeddings
+from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.files import atomic_directory, write_json
+from hpdistill.projection import Projection
+from hpdistill.pytorch import TorchEncoder
+from hpdistill.recipe import Recipe
+from hpdistill.student import save_student
+from hpdistill.teacher import encoder_identity
+
+__all__ = ["prefixes_of", "write_model"]
+
+FORMAT = 1
+
+
+def write_model(
+    student: SentenceTransformer,
+    recipe: Recipe,
+    teacher: list[Member],
+    corpus: Corpus,
+    run: Path,
+    *,
+    validation: Embeddings,
+    trained: Trained,
+) -> None:
+    """Write `RUN/model`: weights, configuration, `projection.safetensors`, `hpd.json`.
+
+    Args:
+        student: Trained.
+        recipe: The choices.
+        teacher: Its encoders.
+        corpus: For the validation sentences.
+        run: Holds `targets/projection.safetensors`.
+        validation: The teacher's unit vectors of the validation split, (m, width).
+        trained: How the training went.
+    """
+    projection = Projection.load(run / "targets" / "projection.safetensors")
+    vectors = TorchEncoder(student, name="student").encode(corpus.texts("validation"))
+    prefixes = {
+        str(dim): round(evaluate_fidelity(vectors[:, :dim], validation).spearman, 4)
+        for dim in prefixes_of(recipe.dim)
+    }
+    description: dict[str, Any] = {
+        "format": FORMAT,
+        "dim": recipe.dim,
+        "prefixes": prefixes,
+        "teacher": [
+            {"model": m.source.name, "weight": m.weight, **encoder_identity(m.source)}
+            for m in teacher
+        ],
+        "projection": {
+            "file": "projection.safetensors",
+            "centred": projection.centred,
+            "explained_share": round(projection.explained_share, 4),
+        },
+        "student": recipe.student,
+        "recipe": recipe.hash,
+        "corpus": {"text_hash": corpus.text_hash, "sentences": corpus.count("train")},
+        "training": {
+            "steps": trained.steps,
+            "best_step": trained.best_step,
+            "precision": trained.precision,
+        },
+    }
+    with atomic_directory(run / "model") as temporary:
+        save_student(student, temporary)
+        projection.save(temporary / "projection.safetensors")
+        recipe.save(temporary / "recipe.toml")
+        write_json(temporary / "hpd.json", description)
+
+
+def prefixes_of(dim: int) -> list[int]:
+    """The widths at which a k-wide student is measured: powers of two from 16, and k."""
+    powers = [2**exponent for exponent in range(4, 20)]
+    return [power for power in powers if power < dim] + [dim]

@@ -1,0 +1,60 @@
+"""The exceptions of hpdistill.
+
+Every failure that a user can cause or repair is one of these; anything else that escapes
+is a bug. The command line prints the message, then the hint, and exits with code 1::
+
+    HpdError
+    ├── UsageError      a value that cannot be used: k of 0, an unknown loss, a bad recipe
+    ├── CorpusError     text that cannot be read, or not enough of it
+    ├── WeightsError    a model that cannot be found, fetched, verified or trusted
+    ├── StoreError      teacher embeddings that are damaged or cannot be computed
+    ├── RunError        a run directory that holds something else
+    └── EvaluationError evaluation data that is missing or malformed
+"""
+
+__all__ = [
+    "CorpusError",
+    "EvaluationError",
+    "HpdError",
+    "RunError",
+    "StoreError",
+    "UsageError",
+    "WeightsError",
+]
+
+
+class HpdError(Exception):
+    """Base of all errors that hpdistill raises on purpose.
+
+    Args:
+        message: One line that names the value given and what is allowed.
+        hint: One line that says what to do about it; empty when the message says it all.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(HpdError):
+    """A value that cannot be used."""
+
+
+class CorpusError(HpdError):
+    """Text that cannot be read, or not enough of it."""
+
+
+class WeightsError(HpdError):
+    """A model that cannot be found, fetched, verified or trusted."""
+
+
+class StoreError(HpdError):
+    """Teacher embeddings that are damaged or cannot be computed."""
+
+
+class RunError(HpdError):
+    """A run directory that holds something else than expected."""
+
+
+class EvaluationError(HpdError):
+    """Evaluation data that is missing or malformed."""

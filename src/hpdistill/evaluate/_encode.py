@@ -1,0 +1,47 @@
+"""Encoding many sentences with progress, and with a check that the figures depend on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.errors import EvaluationError
+from hpdistill.progress import Report, silent
+
+__all__ = ["encode_sentences"]
+
+# Between two reports of progress; enough that an encoder's sorting by length still pays.
+_CHUNK = 1024
+
+
+def encode_sentences(
+    encoder: Encoder, sentences: Sequence[str], *, report: Report = silent
+) -> Embeddings:
+    """Encode sentences chunk by chunk.
+
+    Args:
+        encoder: Anything that turns texts into vectors.
+        sentences: At least one.
+        report: Called after each chunk, with a task named after the encoder.
+
+    Returns:
+        Shape (len(sentences), encoder.dim), float32, rows of length 1.
+
+    Raises:
+        EvaluationError: A vector is not finite; names the sentence.
+    """
+    parts = []
+    for start in range(0, len(sentences), _CHUNK):
+        chunk = sentences[start : start + _CHUNK]
+        vectors = encoder.encode(chunk)
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            sentence = chunk[broken[0]]
+            shown = sentence if len(sentence) <= 100 else f"{sentence[:99]}…"
+            raise EvaluationError(
+                f"{encoder.name} gives a vector that is not finite for the sentence {shown!r}",
+                hint="The model's weights are damaged, or its precision is too low for it.",
+            )
+        parts.append(vectors)
+        report(f"{encoder.name}: sentences", start + len(chunk), len(sentences))
+    return np.concatenate(parts)

@@ -1,0 +1,388 @@
+"""Semantic textual similarity in the setting of SimCSE's table.
+
+The seven tasks are SemEval's STS 2012 to 2016 (Agirre et al. 2012, 2013, 2014, 2015, 2016), the
+STS benchmark's test set (Cer et al. 2017) and SICK relatedness (Marelli et al. 2014), in the
+files that SentEval distributes (Conneau and Kiela 2018). A task's score is Spearman's rank
+correlation of gold score and cosine similarity, times 100. The subsets of a year are
+**concatenated** before correlating: "all" in Gao et al. 2021 (SimCSE), appendix B, which shows
+how much the mean over subsets differs from it. Figures in the other setting do not compare.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpdistill.encoder import Embeddings, Encoder, unit
+from hpdistill.errors import EvaluationError, UsageError
+from hpdistill.evaluate._encode import encode_sentences
+from hpdistill.evaluate._spearman import spearman
+from hpdistill.progress import Report, silent
+
+__all__ = [
+    "DEV_TASK",
+    "TASKS",
+    "StsData",
+    "StsScores",
+    "StsSubset",
+    "StsTask",
+    "check_prefixes",
+    "evaluate_sts",
+    "evaluate_sts_prefixes",
+    "load_tasks",
+]
+
+TASKS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness")
+"""The seven tasks, by their names in mteb."""
+DEV_TASK = "STSBenchmark-dev"
+
+# What the public copies hold of each year. STS13's fourth subset, SMT, may not be
+# redistributed: copies have its gold file without its sentences, and SimCSE's figures omit it.
+_SUBSETS = {
+    "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
+    "STS13": ("FNWN", "OnWN", "headlines"),
+    "STS14": ("OnWN", "deft-forum", "deft-news", "headlines", "images", "tweet-news"),
+    "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
+    "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
+}
+_LAYOUT = (
+    "Expected SentEval's layout: STS/STS12-en-test/STS.input.*.txt with STS.gs.*.txt (to STS16), "
+    "STS/STSBenchmark/sts-test.csv, SICK/SICK_test_annotated.txt; any of them."
+)
+
+
+@dataclass(frozen=True)
+class StsSubset:
+    """Scored sentence pairs of one source."""
+
+    name: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    gold: NDArray[np.float64]
+    """Shape (pairs,): the annotators' mean, 0 (or 1 in SICK) to 5."""
+
+
+@dataclass(frozen=True)
+class StsTask:
+    """One task; its score is taken over all its subsets at once."""
+
+    name: str
+    subsets: tuple[StsSubset, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Number of scored pairs."""
+        return sum(len(subset.gold) for subset in self.subsets)
+
+
+@dataclass(frozen=True)
+class StsData:
+    """The tasks that a folder holds."""
+
+    tasks: tuple[StsTask, ...]
+    missing: tuple[str, ...] = ()
+    """Tasks looked for and not found."""
+    incomplete: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Official subsets that a present task lacks: its score compares with no published one."""
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The distinct sentences of all tasks."""
+        both = (
+            sentence
+            for task in self.tasks
+            for subset in task.subsets
+            for side in (subset.first, subset.second)
+            for sentence in side
+        )
+        return tuple(dict.fromkeys(both))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StsScores:
+    """Scores of one encoder at one width, in points (0 to 100)."""
+
+    model: str
+    dim: int
+    precision: str
+    tasks: Mapping[str, float | None]
+    """Score of every task that was looked for; None where it is missing."""
+    subsets: Mapping[str, Mapping[str, float]]
+    """Per task and subset, for reading; they do not average to the task's score."""
+
+    @property
+    def tasks_present(self) -> int:
+        """Number of tasks that have a score."""
+        return len(self._present)
+
+    @property
+    def average(self) -> float | None:
+        """Mean of the seven tasks; None unless all seven are there."""
+        return self.average_present if all(name in self._present for name in TASKS) else None
+
+    @property
+    def average_present(self) -> float:
+        """Mean of the tasks that are there."""
+        return math.fsum(self._present.values()) / self.tasks_present
+
+    def retention(self, reference: "StsScores") -> float | None:
+        """The average as a percentage of the reference's, over the tasks that both have.
+
+        None when they share no task or the reference's average is not positive.
+        """
+        common = [name for name in self._present if name in reference._present]
+        own = math.fsum(self._present[name] for name in common)
+        theirs = math.fsum(reference._present[name] for name in common)
+        return 100 * own / theirs if theirs > 0 else None
+
+    def row(self, *, reference: "StsScores | None" = None) -> dict[str, Any]:
+        """One flat row.
+
+        Keys: `model, dim, precision`, the tasks, `average, average_present, tasks_present,
+        retention`; None where there is no figure, and for retention without a reference.
+        """
+        return {
+            "model": self.model,
+            "dim": self.dim,
+            "precision": self.precision,
+            **self.tasks,
+            "average": self.average,
+            "average_present": self.average_present,
+            "tasks_present": self.tasks_present,
+            "retention": self.retention(reference) if reference is not None else None,
+        }
+
+    @cached_property
+    def _present(self) -> dict[str, float]:
+        return {name: score for name, score in self.tasks.items() if score is not None}
+
+
+def load_tasks(data: Path, *, dev: bool = False) -> StsData:
+    """Read the STS tasks under a folder laid out like SentEval's `data/downstream`.
+
+    Sentences are split at white space and joined by single spaces, as SentEval does. A blank
+    line in a gold file means that the annotators left the pair out.
+
+    Args:
+        data: The folder that holds `STS` and `SICK`, or the `STS` folder itself.
+        dev: Read only the STS benchmark's development set, as task `STSBenchmark-dev`: choosing
+            a model by the test sets would be cheating.
+
+    Returns:
+        The tasks present, and the names of those missing.
+
+    Raises:
+        EvaluationError: The folder is missing or holds no task, or a file is malformed; the
+            message names the file, and the line or byte.
+    """
+    if not data.is_dir():
+        raise EvaluationError(f"evaluation folder {data} does not exist", hint=_LAYOUT)
+    names = (DEV_TASK,) if dev else TASKS
+    found = {name: _load_task(name, data) for name in names}
+    tasks = tuple(task for task in found.values() if task is not None)
+    if not tasks:
+        wanted = "STSBenchmark/sts-dev.csv" if dev else "STS task"
+        raise EvaluationError(f"no {wanted} found in {data}", hint=_LAYOUT)
+    for task in tasks:
+        if len(np.unique(np.concatenate([subset.gold for subset in task.subsets]))) < 2:
+            raise EvaluationError(f"{task.name} in {data} needs pairs of at least two gold scores")
+    return StsData(
+        tasks,
+        missing=tuple(name for name, task in found.items() if task is None),
+        incomplete={task.name: lacking for task in tasks if (lacking := _lacking(task))},
+    )
+
+
+def evaluate_sts(
+    encoder: Encoder,
+    tasks: StsData,
+    *,
+    dim: int | None = None,
+    precision: str = "float32",
+    report: Report = silent,
+) -> StsScores:
+    """Score an encoder on STS tasks; every distinct sentence is encoded once.
+
+    Args:
+        encoder: Anything that turns texts into vectors.
+        tasks: What `load_tasks` read.
+        dim: Score only the first `dim` numbers of each vector.
+        precision: What the row says the vectors were computed in; it changes nothing.
+        report: Called with the number of sentences encoded.
+
+    Returns:
+        Scores of every task; a zero vector has cosine 0, and equal cosines everywhere score 0.
+
+    Raises:
+        UsageError: `dim` is not between 1 and the encoder's width.
+        EvaluationError: The encoder gives a vector that is not finite; names the sentence.
+    """
+    return evaluate_sts_prefixes(encoder, tasks, [dim], precision=precision, report=report)[0]
+
+
+def evaluate_sts_prefixes(
+    encoder: Encoder,
+    tasks: StsData,
+    dims: Sequence[int | None],
+    *,
+    precision: str = "float32",
+    report: Report = silent,
+) -> list[StsScores]:
+    """`evaluate_sts` at several widths, encoding only once; None is the full width."""
+    check_prefixes(encoder, dims)
+    vectors = encode_sentences(encoder, tasks.sentences, report=report)
+    rows = {sentence: row for row, sentence in enumerate(tasks.sentences)}
+    scores = []
+    for dim in dims:
+        prefix = unit(vectors, dim=dim)
+        by_task: dict[str, float | None] = dict.fromkeys(tasks.missing)
+        by_subset = {}
+        for task in tasks.tasks:
+            cosines = [_cosines(prefix, rows, subset) for subset in task.subsets]
+            gold = [subset.gold for subset in task.subsets]
+            by_task[task.name] = 100 * spearman(np.concatenate(cosines), np.concatenate(gold))
+            by_subset[task.name] = {
+                subset.name: 100 * spearman(own, subset.gold)
+                for subset, own in zip(task.subsets, cosines, strict=True)
+            }
+        scores.append(
+            StsScores(
+                model=encoder.name,
+                dim=prefix.shape[1],
+                precision=precision,
+                tasks={name: by_task[name] for name in (*TASKS, DEV_TASK) if name in by_task},
+                subsets=by_subset,
+            )
+        )
+    return scores
+
+
+def check_prefixes(encoder: Encoder, dims: Sequence[int | None]) -> None:
+    """Refuse widths that an encoder does not have.
+
+    Raises:
+        UsageError: Names the encoder and the widths allowed.
+    """
+    for dim in dims:
+        if dim is not None and not 1 <= dim <= encoder.dim:
+            raise UsageError(f"dim is {dim}; {encoder.name} allows 1 to {encoder.dim}")
+
+
+def _cosines(
+    vectors: Embeddings, rows: Mapping[str, int], subset: StsSubset
+) -> NDArray[np.float64]:
+    first = vectors[[rows[sentence] for sentence in subset.first]]  # (pairs, dim)
+    second = vectors[[rows[sentence] for sentence in subset.second]]
+    return np.asarray(np.einsum("pd,pd->p", first, second, dtype=np.float64))
+
+
+def _load_task(name: str, data: Path) -> StsTask | None:
+    if name in _SUBSETS:
+        subsets = _load_year(_find(data, f"{name}-en-test"))
+        return StsTask(name, subsets) if subsets else None
+    relative = {
+        "STSBenchmark": "STSBenchmark/sts-test.csv",
+        DEV_TASK: "STSBenchmark/sts-dev.csv",
+        # SICK's train and trial parts are never a stand-in: students may have seen them.
+        "SICKRelatedness": "SICK/SICK_test_annotated.txt",
+    }[name]
+    path = _find(data, relative)
+    if not path.is_file():
+        return None
+    subset = (
+        _load_columns(path, sentences=(1, 2), score=3, header=True)
+        if name == "SICKRelatedness"
+        else _load_columns(path, sentences=(5, 6), score=4, header=False)
+    )
+    return StsTask(name, (subset,))
+
+
+def _find(data: Path, relative: str) -> Path:
+    inside = data / "STS" / relative
+    return inside if inside.exists() else data / relative
+
+
+def _lacking(task: StsTask) -> tuple[str, ...]:
+    present = {subset.name for subset in task.subsets}
+    return tuple(name for name in _SUBSETS.get(task.name, ()) if name not in present)
+
+
+def _load_year(folder: Path) -> tuple[StsSubset, ...]:
+    """Read every `STS.input.X.txt`; a gold file without an input, ALL or SMT, is no subset."""
+    subsets = []
+    for source in sorted(folder.glob("STS.input.*.txt")):
+        name = source.name.removeprefix("STS.input.").removesuffix(".txt")
+        if name == "ALL":  # the concatenation of the others: would count every pair twice
+            continue
+        gold_path = source.with_name(f"STS.gs.{name}.txt")
+        inputs, golds = _lines(source), _lines(gold_path)
+        if len(inputs) != len(golds):
+            raise EvaluationError(
+                f"{gold_path} has {len(golds)} lines, and {source.name} has {len(inputs)}: "
+                "they pair line by line"
+            )
+        scored = [
+            (_fields(source, number, line, 2), _score(gold_path, number, gold))
+            for number, (line, gold) in enumerate(zip(inputs, golds, strict=True), start=1)
+            if gold.strip()
+        ]
+        subsets.append(_subset(name, [(fields[0], fields[1], score) for fields, score in scored]))
+    return tuple(subset for subset in subsets if len(subset.gold))
+
+
+def _load_columns(path: Path, *, sentences: tuple[int, int], score: int, header: bool) -> StsSubset:
+    """Read a tab-separated file. Quotes are text here, so the csv module stays out of it."""
+    first, second = sentences
+    pairs = []
+    for number, line in enumerate(_lines(path), start=1):
+        if (header and number == 1) or not line.strip():
+            continue
+        fields = _fields(path, number, line, max(first, second, score) + 1)
+        pairs.append((fields[first], fields[second], _score(path, number, fields[score])))
+    return _subset(path.stem, pairs)
+
+
+def _subset(name: str, pairs: Sequence[tuple[str, str, float]]) -> StsSubset:
+    return StsSubset(
+        name,
+        tuple(" ".join(first.split()) for first, _, _ in pairs),
+        tuple(" ".join(second.split()) for _, second, _ in pairs),
+        np.array([score for _, _, score in pairs], np.float64),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise EvaluationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise EvaluationError(
+            f"{path} is not UTF-8: byte {error.start}", hint="SentEval's copies are UTF-8."
+        ) from error
+    # Not splitlines(): it also breaks at characters that occur inside sentences, U+0085 and such.
+    return text.removesuffix("\n").replace("\r\n", "\n").split("\n") if text else []
+
+
+def _fields(path: Path, number: int, line: str, least: int) -> list[str]:
+    fields = line.split("\t")
+    if len(fields) < least:
+        raise EvaluationError(
+            f"{path}, line {number}: {len(fields)} tab-separated fields, expected at least {least}"
+        )
+    return fields
+
+
+def _score(path: Path, number: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise EvaluationError(f"{path}, line {number}: {text.strip()!r} is not a score")
+    return score

@@ -1,0 +1,109 @@
+"""Writing files so that a reader, or a process killed half-way, never sees half of one."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpdistill.errors import HpdError, RunError
+
+__all__ = ["atomic_directory", "atomic_path", "json_hash", "read_json", "sha256_file", "write_json"]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write to; rename it to `path` when the block succeeds.
+
+    Raises:
+        RunError: The disk is full or the place cannot be written; `path` is untouched.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with _clear_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """The same for a directory: built aside, then put in the place of the old one.
+
+    Between removing the old directory and renaming the new one a kill leaves no `path`;
+    callers treat a missing directory as work still to be done.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with _clear_os_errors(path):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can hold
+    """Write `value` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json can hold
+    """Read a JSON file that hpdistill wrote.
+
+    Raises:
+        RunError: It is not valid JSON any more.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{path} is damaged: {error}", hint="Delete it to have it written again."
+        ) from error
+
+
+def json_hash(value: Any) -> str:  # noqa: ANN401 - whatever json can hold
+    """Sha256 of a JSON value in canonical form, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def _clear_os_errors(path: Path) -> Iterator[None]:
+    reasons = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EACCES: "permission denied",
+        errno.EPERM: "permission denied",
+        errno.EROFS: "the file system is read-only",
+        errno.ENOTDIR: "a part of this path is a file, not a directory",
+    }
+    try:
+        yield
+    except HpdError:
+        raise
+    except OSError as error:
+        if error.errno not in reasons:
+            raise
+        raise RunError(
+            f"cannot write {path}: {reasons[error.errno]}",
+            hint="What was complete is kept: make room, then run the same command again.",
+        ) from error

@@ -1,0 +1,276 @@
+"""Sentence-transformers models as encoders: length-sorted batches, bfloat16, any modules."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from hpdistill.encoder import Embeddings, unit
+from hpdistill.errors import UsageError, WeightsError
+from hpdistill.progress import Report, silent
+from hpdistill.weights import ModelSource, resolve
+
+__all__ = ["Calibration", "TorchEncoder", "best_device", "choose_precision", "load_model", "pad"]
+
+Precision = Literal["float32", "bfloat16"]
+
+CALIBRATION_ROUNDS = 4
+
+TYPICAL_TOKENS = 32
+"""`batch_size` sentences of this many tokens fill a batch; longer sentences share it with fewer."""
+
+
+def best_device() -> str:
+    """`cuda` where there is one, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the processor computes in bfloat16 itself; emulation would be slower."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
+    """Load a model directory in float32; executes no code of it and unpickles nothing.
+
+    `path` must have come from `weights.resolve`, which refuses both.
+
+    Raises:
+        WeightsError: The directory does not hold what its configuration promises.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        return SentenceTransformer(
+            str(path),
+            device=device or best_device(),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(
+            f"{path} cannot be loaded as a sentence-embedding model: {reason}"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Token ids as a rectangle.
+
+    Returns:
+        `input_ids` and `attention_mask`, each of shape (len(rows), longest row), int64.
+    """
+    longest = max(len(row) for row in rows)
+    ids = np.full((len(rows), longest), pad_id, np.int64)
+    mask = np.zeros((len(rows), longest), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured before a precision was chosen."""
+
+    sentences: int
+    cosine_mean: float
+    cosine_min: float
+    speedup: float
+    """Sentences/s of bfloat16 over those of float32."""
+
+    MEAN_TOLERANCE = 0.999
+    MIN_TOLERANCE = 0.99
+    LEAST_SPEEDUP = 1.1
+
+    @property
+    def passed(self) -> bool:
+        """Whether bfloat16 is faithful and worth it."""
+        return (
+            self.cosine_mean >= self.MEAN_TOLERANCE
+            and self.cosine_min >= self.MIN_TOLERANCE
+            and self.speedup >= self.LEAST_SPEEDUP
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For manifests."""
+        return asdict(self)
+
+
+class TorchEncoder:
+    """A sentence-transformers model that satisfies the Encoder protocol.
+
+    Against `SentenceTransformer.encode` it sorts over all texts instead of within a call's
+    batches of equal count, fills batches by tokens, and can compute in bfloat16.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, *, name: str, precision: Precision = "float32"
+    ) -> None:
+        self.model = model.eval()
+        self._name = name
+        self.set_precision(precision)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | ModelSource,
+        *,
+        precision: Precision = "float32",
+        device: str | None = None,
+        report: Report = silent,
+    ) -> Self:
+        """Load from a path, a short name, a hub id, or what `weights.resolve` returned.
+
+        Raises:
+            WeightsError: It cannot be found, verified, trusted or loaded.
+        """
+        source = resolve(model, report=report) if isinstance(model, str) else model
+        return cls(load_model(source.path, device=device), name=source.name, precision=precision)
+
+    @property
+    def name(self) -> str:
+        """As given to `load`."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        width = self.model.get_embedding_dimension()
+        assert width is not None
+        return int(width)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @property
+    def precision(self) -> Precision:
+        """In which the weights are held and multiplied."""
+        return "bfloat16" if self.model.dtype == torch.bfloat16 else "float32"
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut to so many tokens."""
+        return int(self.model.max_seq_length or 512)
+
+    def set_precision(self, precision: Precision) -> None:
+        """Convert the weights; going back from bfloat16 does not bring lost digits back."""
+        if precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision is {precision!r}; allowed: float32, bfloat16")
+        self.model.to(getattr(torch, precision))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Embeddings:
+        """Embed texts; see `hpdistill.encoder.Encoder.encode`.
+
+        Args:
+            texts: Any number of strings.
+            batch_size: Sentences of 32 tokens that fill a batch.
+            normalize: Scale each vector to length 1 (after cutting it to `dim`).
+            dim: Keep only the first `dim` numbers of each vector.
+            advance: Called with the number of texts finished after each batch.
+
+        Returns:
+            Array of shape (len(texts), dim), float32.
+
+        Raises:
+            UsageError: `dim` is not between 1 and the width.
+        """
+        if dim is not None and not 1 <= dim <= self.dim:
+            raise UsageError(f"dim is {dim}; {self.name} allows 1 to {self.dim}")
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        ids = self.tokenize(texts)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
+        budget = batch_size * TYPICAL_TOKENS
+        start = 0
+        with torch.inference_mode():
+            while start < len(order):
+                count = max(1, budget // len(ids[order[start]]))
+                batch = order[start : start + count]
+                features = pad([ids[index] for index in batch], self.pad_id)
+                features = {key: value.to(self.model.device) for key, value in features.items()}
+                output = self.model(features)["sentence_embedding"]
+                vectors[batch] = output.float().cpu().numpy()
+                start += count
+                if advance is not None:
+                    advance(len(batch))
+        if normalize:
+            return unit(vectors, dim=dim)
+        return vectors if dim is None else vectors[:, :dim]
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills up short rows."""
+        return int(self.model.tokenizer.pad_token_id or 0)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, with the model's special tokens and its default prompt."""
+        if not texts:
+            return []
+        prompt = self.model.prompts.get(self.model.default_prompt_name or "") or ""
+        # The tokenizers library refuses lone surrogates, which JSON and file names can smuggle in.
+        clean = [(prompt + text).encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encoded = self.model.tokenizer(
+            clean, truncation=True, max_length=self.max_tokens, return_attention_mask=False
+        )
+        return list(encoded["input_ids"])
+
+
+def choose_precision(encoder: TorchEncoder, sample: Sequence[str]) -> Calibration | None:
+    """Turn a float32 encoder to bfloat16 where that is faster and faithful on this machine.
+
+    Both precisions take turns on the sample and the fastest round of each counts, so that
+    another process starting in between does not decide.
+
+    Args:
+        encoder: In float32; left in bfloat16 if the trial passed, else untouched.
+        sample: A few dozen sentences like those to come.
+
+    Returns:
+        What was measured; None where the processor has no bfloat16.
+    """
+    if not has_bfloat16(encoder.model.device.type):
+        return None
+    half = TorchEncoder(copy.deepcopy(encoder.model), name=encoder.name, precision="bfloat16")
+    seconds: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
+    for contender in (encoder, half):
+        contender.encode(sample[:4])  # the first call allocates
+    for _ in range(CALIBRATION_ROUNDS):
+        for contender in (encoder, half):
+            started = time.perf_counter()
+            contender.encode(sample)
+            seconds[contender.precision].append(time.perf_counter() - started)
+    exact, approximate = encoder.encode(sample), half.encode(sample)
+    cosines = np.einsum("nd,nd->n", exact, approximate)
+    calibration = Calibration(
+        sentences=len(sample),
+        cosine_mean=round(float(cosines.mean()), 6),
+        cosine_min=round(float(cosines.min()), 6),
+        speedup=round(min(seconds["float32"]) / min(seconds["bfloat16"]), 2),
+    )
+    if calibration.passed:
+        encoder.set_precision("bfloat16")
+    return calibration

@@ -1,0 +1,308 @@
+"""Every choice of a distillation, in one frozen value that reads and writes TOML."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+
+from hpdistill.errors import UsageError
+from hpdistill.files import atomic_path, json_hash
+
+__all__ = [
+    "CorpusRecipe",
+    "HeadRecipe",
+    "ProjectionRecipe",
+    "Recipe",
+    "TeacherRecipe",
+    "TrainingRecipe",
+    "WeightedModel",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedModel:
+    """One encoder of a teacher: its unit vectors enter the target times `weight`."""
+
+    model: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("teacher weight", self.weight, self.weight > 0, "a number above 0")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MODEL` or `MODEL:WEIGHT`; a colon not followed by a number is part of the name."""
+        name, colon, weight = text.rpartition(":")
+        try:
+            return cls(model=name, weight=float(weight)) if colon else cls(model=text)
+        except ValueError:
+            return cls(model=text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRecipe:
+    """Which sentences, and how they are cleaned and split."""
+
+    sources: tuple[str, ...]
+    column: str | None = None
+    """Column of `.csv`, `.tsv`, `.jsonl` and `.parquet` sources; None: the only one, or `text`."""
+    encoding: str = "utf-8"
+    errors: Literal["strict", "replace", "ignore"] = "strict"
+    min_words: int = 1
+    max_words: int = 200
+    exclude: tuple[str, ...] = ()
+    """Evaluation folders or files: a sentence found in one of them never enters the corpus."""
+    validation: int = 2000
+    """Sentences held out; never more than a fifth of the corpus."""
+    limit: int | None = None
+    """Keep at most so many sentences, a sample drawn by the seed; None keeps all."""
+
+    def __post_init__(self) -> None:
+        _check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
+        _check("min_words", self.min_words, self.min_words >= 1, "1 or more")
+        _check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
+        _check("validation", self.validation, self.validation >= 2, "2 or more")
+        _check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
+        _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """How the teacher's embeddings are computed."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 where this machine's processor has it and it proves faster and faithful."""
+    shard_sentences: int = 4096
+
+    def __post_init__(self) -> None:
+        _check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        _check("shard_sentences", self.shard_sentences, self.shard_sentences >= 1, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionRecipe:
+    """PCA of the teacher's embeddings (paper, section 3.2)."""
+
+    centred: bool = False
+    """Subtract the mean before projecting; the paper's authors do not."""
+    fit_sentences: int | None = None
+    """Fit on so many training sentences (the authors: 40,000), taken evenly; None takes all."""
+
+    def __post_init__(self) -> None:
+        good = self.fit_sentences is None or self.fit_sentences >= 2
+        _check("fit_sentences", self.fit_sentences, good, "2 or more, or unset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRecipe:
+    """The student's dense layer."""
+
+    init: Literal["ridge", "random"] = "ridge"
+    """`ridge` solves it in closed form from the untrained backbone; `random` is the paper's."""
+    ridge_sentences: int = 10_000
+    ridge_strength: float = 1e-3
+    """Penalty relative to the mean variance of the pooled backbone's dimensions."""
+    activation: Literal["identity", "tanh"] = "identity"
+    """`tanh` is what the authors released; it cannot reach targets outside (-1, 1)."""
+
+    def __post_init__(self) -> None:
+        _check_choice("init", self.init, ("ridge", "random"))
+        _check_choice("activation", self.activation, ("identity", "tanh"))
+        _check("ridge_sentences", self.ridge_sentences, self.ridge_sentences >= 2, "2 or more")
+        _check("ridge_strength", self.ridge_strength, self.ridge_strength >= 0, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How the student learns the targets."""
+
+    epochs: float = 2.0
+    max_steps: int | None = None
+    """Stop after so many optimiser steps, whatever `epochs` says; 0 trains nothing."""
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    warmup: float = 0.06
+    """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    similarity_weight: float = 1.0
+    """Weight of the similarity-matrix term beside the MSE; 0 leaves the paper's plain MSE."""
+    dropout: bool = False
+    max_tokens: int = 128
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; weights and optimiser stay float32."""
+    evaluate_every: int = 250
+    """Steps between validations and checkpoints."""
+
+    def __post_init__(self) -> None:
+        _check("epochs", self.epochs, self.epochs >= 0, "0 or more")
+        _check(
+            "max_steps",
+            self.max_steps,
+            self.max_steps is None or self.max_steps >= 0,
+            "0 or more, or unset",
+        )
+        _check("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
+        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        _check("warmup", self.warmup, 0 <= self.warmup < 1, "at least 0 and below 1")
+        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _check("clip", self.clip, self.clip > 0, "above 0")
+        _check(
+            "similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more"
+        )
+        _check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
+        _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
+        _check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every choice of a distillation. Two runs of an equal recipe give the same student.
+
+    Raises:
+        UsageError: A value is out of range; the message names it and what is allowed.
+    """
+
+    teachers: tuple[WeightedModel, ...]
+    student: str
+    anchor: float | None = None
+    """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
+    a finished sentence encoder, 0 if it is a bare backbone. 0 is the paper's method."""
+    dim: int = 128
+    seed: int = 0
+    corpus: CorpusRecipe
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
+    head: HeadRecipe = field(default_factory=HeadRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+    def __post_init__(self) -> None:
+        _check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
+        _check(
+            "anchor", self.anchor, self.anchor is None or self.anchor >= 0, "0 or more, or unset"
+        )
+        _check("dim", self.dim, self.dim >= 1, "1 or more")
+        _check("seed", self.seed, self.seed >= 0, "0 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested dicts and lists; None values left out, since TOML has none."""
+        return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
+
+    def to_toml(self) -> str:
+        """As TOML text."""
+        return tomli_w.dumps(self.to_dict())
+
+    def save(self, path: Path) -> None:
+        """Write as TOML, atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(self.to_toml(), "utf-8")
+
+    @property
+    def hash(self) -> str:
+        """Sha256 over all choices, in hexadecimal."""
+        return json_hash(self.to_dict())
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read what `to_toml` wrote, or a person did.
+
+        Raises:
+            UsageError: Not TOML, an unknown key, or a value of the wrong type or range.
+        """
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"the recipe is not valid TOML: {error}") from error
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from nested dicts and lists, such as `to_dict` gives.
+
+        Raises:
+            UsageError: An unknown key, or a value of the wrong type or range.
+        """
+        return typing.cast("Self", _build(cls, data, ""))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a recipe file.
+
+        Raises:
+            UsageError: The file is missing or is not a recipe.
+        """
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read recipe {path}: {error}") from error
+        try:
+            return cls.from_toml(text)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}", hint=error.hint) from error
+
+
+def _check(name: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise UsageError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _check(name, value, value in choices, ", ".join(choices))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - nested dicts of anything
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _build(kind: type, data: object, where: str) -> object:
+    """Make a dataclass of `kind` from nested dicts, checking every key and type."""
+    if not isinstance(data, dict):
+        raise UsageError(f"recipe: {where or 'the file'} must be a table, not {data!r}")
+    hints = typing.get_type_hints(kind)
+    names = [item.name for item in dataclasses.fields(kind)]
+    values = {}
+    for key, value in data.items():
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            raise UsageError(
+                f"recipe: unknown key {where}{key}; allowed: {', '.join(names)}",
+                hint=f"Did you mean {near[0]}?" if near else "",
+            )
+        values[key] = _convert(hints[key], value, f"{where}{key}")
+    for item in dataclasses.fields(kind):
+        required = (
+            item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        )
+        if required and item.name not in values:
+            raise UsageError(f"recipe: {where}{item.name} is missing")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any field type
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type", hint), value, f"{where}.")
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise UsageError(f"recipe: {where} must be a list, not {value!r}")
+        return tuple(_convert(arguments[0], inner, where) for inner in value)
+    if origin is Literal:
+        hint = str
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UsageError(f"recipe: {where} must be of type {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,300 @@
+"""The student: a compact backbone, mean pooling, a dense head to k, normalisation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+)
+from torch import nn
+from transformers import PreTrainedModel
+
+from hpdistill.encoder import Embeddings
+from hpdistill.errors import UsageError, WeightsError
+from hpdistill.files import read_json, write_json
+from hpdistill.progress import Report, silent
+from hpdistill.pytorch import TorchEncoder, load_model
+from hpdistill.recipe import HeadRecipe
+from hpdistill.weights import ModelSource, resolve
+
+__all__ = [
+    "StudentSpec",
+    "backbone",
+    "build_student",
+    "is_sentence_encoder",
+    "keep_layers",
+    "pooled_backbone",
+    "ridge",
+    "save_student",
+    "set_head",
+    "untouched",
+]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "tanh": nn.Tanh}
+
+LEGACY_TYPES = {
+    "Transformer": "sentence_transformers.models.Transformer",
+    "Pooling": "sentence_transformers.models.Pooling",
+    "Dense": "sentence_transformers.models.Dense",
+    "Normalize": "sentence_transformers.models.Normalize",
+}
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """Where a student's backbone comes from: a model, or some layers of it."""
+
+    model: str
+    layers: tuple[int, ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MODEL` or `layers:MODEL:0,2,4`.
+
+        Raises:
+            UsageError: The layers are not a list of rising numbers.
+        """
+        if not text.startswith("layers:"):
+            return cls(text)
+        model, colon, numbers = text.removeprefix("layers:").rpartition(":")
+        try:
+            layers = tuple(int(number) for number in numbers.split(","))
+        except ValueError:
+            layers = ()
+        if (
+            not colon
+            or not model
+            or not layers
+            or list(layers) != sorted(set(layers))
+            or layers[0] < 0
+        ):
+            raise UsageError(
+                f"student {text!r} is not understood; allowed: MODEL, or layers:MODEL:0,2,4 "
+                "with layer numbers in rising order"
+            )
+        return cls(model, layers)
+
+
+def is_sentence_encoder(source: ModelSource) -> bool:
+    """Whether a model directory is a finished sentence encoder, not only a backbone."""
+    return (source.path / "modules.json").is_file()
+
+
+def build_student(
+    spec: str, dim: int, head: HeadRecipe, *, seed: int, report: Report = silent
+) -> SentenceTransformer:
+    """Assemble a student; its head is random until `set_head`.
+
+    Args:
+        spec: See `StudentSpec.parse`.
+        dim: Width k of its embeddings.
+        head: Activation of the head.
+        seed: Of the random head.
+        report: Progress of fetching weights.
+
+    Raises:
+        UsageError: The spec is malformed, names layers that the model lacks, or k is not positive.
+        WeightsError: The model cannot be found, verified, trusted or loaded.
+    """
+    if dim < 1:
+        raise UsageError(f"dim is {dim}; allowed: 1 or more")
+    parsed = StudentSpec.parse(spec)
+    model = load_model(resolve(parsed.model, report=report).path)
+    transformer = model[0]
+    if not isinstance(transformer, Transformer):
+        kind = type(transformer).__name__
+        raise UsageError(
+            f"{parsed.model} starts with a {kind}; a student's backbone is a transformer"
+        )
+    if parsed.layers is not None:
+        keep_layers(transformer, parsed.layers)
+    width = transformer.get_embedding_dimension()
+    torch.manual_seed(seed)
+    dense = Dense(width, dim, bias=True, activation_function=ACTIVATIONS[head.activation]())
+    pooling = Pooling(width, pooling_mode="mean")
+    return _assemble(model, [transformer, pooling, dense, Normalize()])
+
+
+def backbone(student: SentenceTransformer) -> PreTrainedModel:
+    """The Hugging Face model within a student."""
+    transformer = student[0]
+    assert isinstance(transformer, Transformer)
+    return transformer.auto_model
+
+
+def keep_layers(transformer: Transformer, layers: Sequence[int]) -> None:
+    """Keep some layers of a transformer, in place, in their order.
+
+    Raises:
+        UsageError: The model has no such layer, or its layers cannot be told.
+    """
+    model = transformer.auto_model
+    total = model.config.num_hidden_layers
+    stacks = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    if len(stacks) != 1:
+        raise UsageError(f"cannot tell the layers of a {type(model).__name__}")
+    parent, name, stack = stacks[0]
+    missing = [layer for layer in layers if layer >= total]
+    if missing:
+        raise UsageError(
+            f"layer {missing[0]} does not exist; this model has layers 0 to {total - 1}"
+        )
+    setattr(parent, name, nn.ModuleList([stack[layer] for layer in layers]))
+    model.config.num_hidden_layers = len(layers)
+
+
+def untouched(spec: str) -> SentenceTransformer:
+    """The student before anything was done to it: backbone, mean pooling, normalisation.
+
+    A finished sentence encoder that is used whole keeps its own pooling.
+    """
+    parsed = StudentSpec.parse(spec)
+    model = load_model(resolve(parsed.model).path)
+    if parsed.layers is None:
+        return model
+    transformer = model[0]
+    assert isinstance(transformer, Transformer)
+    keep_layers(transformer, parsed.layers)
+    return _assemble(model, [transformer, model[1], Normalize()])
+
+
+def ridge(
+    inputs: NDArray[np.float32], targets: NDArray[np.float32], *, strength: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Least squares with a bias and a penalty: the W, b that minimise |X W^T + b - Y|^2 + l |W|^2.
+
+    Args:
+        inputs: X, shape (n, width).
+        targets: Y, shape (n, k).
+        strength: The penalty l as a multiple of n times the mean variance of X's columns.
+
+    Returns:
+        W of shape (k, width) and b of shape (k,), float32.
+    """
+    mean_x = inputs.mean(axis=0, dtype=np.float64)
+    mean_y = targets.mean(axis=0, dtype=np.float64)
+    x, y = inputs - mean_x, targets - mean_y
+    gram = x.T @ x
+    penalty = strength * np.trace(gram) / len(gram)
+    weight = np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y).T
+    bias = mean_y - weight @ mean_x
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def set_head(
+    student: SentenceTransformer, pooled: Embeddings, targets: Embeddings, recipe: HeadRecipe
+) -> None:
+    """Set the head to the ridge regression from the pooled backbone to the targets, in place.
+
+    Args:
+        student: From `build_student`.
+        pooled: From `pooled_backbone`, for a sample of n training sentences, (n, width).
+        targets: Their targets, shape (n, k), float32.
+        recipe: Strength of the ridge. A `tanh` head is solved for the targets' arctanh.
+    """
+    dense = _head(student)
+    if recipe.activation == "tanh":
+        targets = np.arctanh(np.clip(targets, -0.999, 0.999))
+    weight, bias = ridge(pooled, targets, strength=recipe.ridge_strength)
+    with torch.no_grad():
+        dense.linear.weight.copy_(torch.from_numpy(weight))
+        dense.linear.bias.copy_(torch.from_numpy(bias))
+
+
+def pooled_backbone(
+    student: SentenceTransformer, texts: Sequence[str], *, report: Report = silent
+) -> Embeddings:
+    """What the head sees: shape (len(texts), backbone width), float32, not normalised."""
+    trunk = _assemble(student, [student[0], student[1]])
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report("reading the untrained student", done, len(texts))
+
+    return TorchEncoder(trunk, name="backbone").encode(texts, normalize=False, advance=advance)
+
+
+def save_student(student: SentenceTransformer, directory: Path) -> None:
+    """Write a student in the form that every reader of such directories understands.
+
+    sentence-transformers 6 writes module paths and pooling keys that servers do not parse yet;
+    all of 3 to 6 and Text Embeddings Inference read the older form, so that is what is written.
+
+    Args:
+        student: From `build_student`.
+        directory: Existing and empty.
+
+    Raises:
+        WeightsError: The written configuration is not what was expected.
+    """
+    student.save(str(directory), create_model_card=False, safe_serialization=True)
+    modules = read_json(directory / "modules.json")
+    for module in modules:
+        kind = module["type"].rpartition(".")[2]
+        if kind not in LEGACY_TYPES:
+            raise WeightsError(f"a student has no module of type {kind}")
+        module["type"] = LEGACY_TYPES[kind]
+        # 3_Normalize holds no files; readers make nothing of the missing directory.
+        module["name"] = str(module["idx"])
+    write_json(directory / "modules.json", modules)
+    pooling_path = next(directory / m["path"] for m in modules if m["type"].endswith("Pooling"))
+    width = _head(student).in_features
+    write_json(pooling_path / "config.json", legacy_pooling(width))
+    dense_path = next(directory / m["path"] for m in modules if m["type"].endswith("Dense"))
+    dense = _head(student)
+    activation = type(dense.activation_function).__name__
+    module_name = "linear" if activation == "Identity" else "activation"
+    config = {
+        "in_features": dense.in_features,
+        "out_features": dense.out_features,
+        "bias": True,
+        "activation_function": f"torch.nn.modules.{module_name}.{activation}",
+    }
+    write_json(dense_path / "config.json", config)
+    length = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
+    write_json(directory / "sentence_bert_config.json", length)
+
+
+def legacy_pooling(width: int) -> dict[str, int | bool]:
+    """Configuration of mean pooling, as sentence-transformers 2 to 5 wrote it."""
+    modes = (
+        "cls_token",
+        "mean_tokens",
+        "max_tokens",
+        "mean_sqrt_len_tokens",
+        "weightedmean_tokens",
+        "lasttoken",
+    )
+    return {
+        "word_embedding_dimension": width,
+        **{f"pooling_mode_{mode}": mode == "mean_tokens" for mode in modes},
+        "include_prompt": True,
+    }
+
+
+def _assemble(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
+    assembled = SentenceTransformer(modules=modules, device=str(model.device))
+    assembled.max_seq_length = model.max_seq_length
+    return assembled
+
+
+def _head(student: SentenceTransformer) -> Dense:
+    dense = student[2]
+    assert isinstance(dense, Dense)
+    return dense

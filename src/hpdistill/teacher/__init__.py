@@ -1,0 +1,24 @@
+"""Teacher embeddings: computed once, kept in a sharded, resumable store."""
+
+from hpdistill.teacher.embed import EmbeddedCorpus, embed_corpus, encoder_identity
+from hpdistill.teacher.joint import (
+    JointEncoder,
+    ProjectedEncoder,
+    Remembering,
+    load_teacher,
+    side_by_side,
+)
+from hpdistill.teacher.store import Store, text_hash
+
+__all__ = [
+    "EmbeddedCorpus",
+    "JointEncoder",
+    "ProjectedEncoder",
+    "Remembering",
+    "Store",
+    "embed_corpus",
+    "encoder_identity",
+    "load_teacher",
+    "side_by_side",
+    "text_hash",
+]

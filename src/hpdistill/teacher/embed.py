@@ -1,0 +1,142 @@
+"""Filling a store: every chunk of a corpus through one encoder, resumable at each shard."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpdistill.corpus import Corpus, Split
+from hpdistill.encoder import Embeddings
+from hpdistill.errors import StoreError
+from hpdistill.files import json_hash, read_json, sha256_file, write_json
+from hpdistill.progress import Report, silent
+from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
+from hpdistill.recipe import TeacherRecipe
+from hpdistill.teacher.store import Store, text_hash
+from hpdistill.weights import ModelSource
+
+__all__ = ["EmbeddedCorpus", "embed_corpus", "encoder_identity"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
+CALIBRATION_SENTENCES = 32
+
+
+@dataclass
+class EmbeddedCorpus:
+    """Unit vectors of a corpus by one encoder, read shard by shard."""
+
+    store: Store
+    keys: dict[Split, list[str]]
+    precision: Precision
+    calibration: dict[str, Any] | None
+    computed: int = field(default=0)
+    """Sentences embedded in this call; the rest was in the store."""
+
+    @property
+    def seconds(self) -> float:
+        """What computing these shards took, whenever that was."""
+        keys = [key for split in self.keys.values() for key in split]
+        shards = self.store.shards
+        return round(sum(float(shards[key]["seconds"]) for key in keys), 1)
+
+    def shards(self, split: Split) -> Iterator[Embeddings]:
+        """Arrays of shape (n_i, width), float32, in the order of the corpus."""
+        for key in self.keys[split]:
+            yield self.store.read(key)
+
+
+def encoder_identity(source: ModelSource) -> dict[str, str]:
+    """What decides an encoder's vectors: hashes of its weights and of its configuration."""
+    files = sorted(path for path in source.path.rglob("*.json") if path.name != "hpd.json")
+    configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
+    return {"weights": source.sha256, "configuration": json_hash(configuration)}
+
+
+def embed_corpus(
+    source: ModelSource,
+    corpus: Corpus,
+    root: Path,
+    *,
+    recipe: TeacherRecipe,
+    report: Report = silent,
+) -> EmbeddedCorpus:
+    """Embed both splits of a corpus with one encoder; shards already there are kept.
+
+    The model is loaded only if a shard is missing.
+
+    Args:
+        source: The encoder, from `weights.resolve`.
+        corpus: What to embed.
+        root: Directory of stores.
+        recipe: Precision and shard size.
+        report: Progress, in sentences.
+
+    Raises:
+        StoreError: A shard is damaged, or the encoder gives a vector that is not finite.
+        RunError: The disk is full; finished shards are kept.
+    """
+    identity = encoder_identity(source)
+    label = source.name.rstrip("/").rpartition("/")[2]
+    home = root / f"{label}-{json_hash(identity)[:12]}"
+    encoder: TorchEncoder | None = None
+    decision_path = home / "precision.json"
+    decision: dict[str, Any]
+    if recipe.precision != "auto":
+        decision = {"precision": recipe.precision, "calibration": None}
+    elif decision_path.is_file():
+        decision = read_json(decision_path)
+    else:
+        encoder = TorchEncoder.load(source)
+        sample = corpus.texts("validation", CALIBRATION_SENTENCES)
+        calibration = choose_precision(encoder, sample)
+        decision = {
+            "precision": encoder.precision,
+            "calibration": calibration.to_dict() if calibration else None,
+        }
+        # Kept, so that a resumed run goes on as it began, whatever the clock says today.
+        write_json(decision_path, decision)
+    precision: Precision = decision["precision"]
+    store = Store(home / precision, {**identity, "precision": precision})
+    result = EmbeddedCorpus(store, {}, precision, decision["calibration"])
+    task = f"embedding with {label}"
+    total, done = sum(corpus.count(split) for split in SPLITS), 0
+    for split in SPLITS:
+        result.keys[split] = []
+        for texts in corpus.chunks(split, recipe.shard_sentences):
+            key = text_hash(texts)
+            result.keys[split].append(key)
+            if key not in store:
+                encoder = encoder or TorchEncoder.load(source, precision=precision)
+                started = time.perf_counter()
+                vectors = _embed(encoder, texts, task, done, total, report)
+                store.write(key, vectors, seconds=time.perf_counter() - started)
+                result.computed += len(texts)
+            done += len(texts)
+            report(task, done, total)
+    return result
+
+
+def _embed(
+    encoder: TorchEncoder, texts: list[str], task: str, before: int, total: int, report: Report
+) -> Embeddings:
+    done = before
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        report(task, done, total)
+
+    vectors = encoder.encode(texts, advance=advance)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        shown = json.dumps(texts[bad[0]][:100], ensure_ascii=False)
+        raise StoreError(
+            f"{encoder.name} gives a vector that is not finite for {bad.size} sentence(s), "
+            f"first: {shown}",
+            hint="Remove the sentence, or embed with --teacher-precision float32.",
+        )
+    return vectors

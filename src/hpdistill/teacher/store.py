@@ -1,0 +1,125 @@
+"""Embeddings of one encoder on disk, in shards that are whole or absent.
+
+    STORE/<encoder>-<weights>/<precision>/
+        manifest.json            the encoder, what its precision was chosen on, and every shard
+        <text hash>.npy          vectors of one chunk of texts, (sentences, width)
+
+A shard is found by the hash of its texts, and a directory holds one encoder at one precision, so
+that nothing of another teacher, precision or text can be mixed in; several runs share a store.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpdistill.encoder import Embeddings
+from hpdistill.errors import StoreError
+from hpdistill.files import atomic_path, json_hash, read_json, sha256_file, write_json
+
+__all__ = ["Store", "text_hash"]
+
+FORMAT = 1
+
+
+def text_hash(texts: Sequence[str]) -> str:
+    """Sha256 over texts and their boundaries, in hexadecimal."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+class Store:
+    """Shards of one encoder at one precision.
+
+    Args:
+        directory: Where the shards lie; made when the first one is written.
+        encoder: What identifies the encoder: sha256 of its weights and of its configuration, and
+            `precision`.
+
+    Raises:
+        StoreError: The directory holds another encoder's shards, or its manifest was edited.
+    """
+
+    def __init__(self, directory: Path, encoder: dict[str, Any]) -> None:
+        self.directory = directory
+        self.encoder = encoder
+        self._verified: set[str] = set()
+        self._shards: dict[str, dict[str, Any]] = self._read()
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the shard of the texts that hash to `key` is there."""
+        return key in self._shards and self._path(key).is_file()
+
+    @property
+    def shards(self) -> dict[str, dict[str, Any]]:
+        """Text hash to `file`, `shape`, `sha256` and `seconds`."""
+        return dict(self._shards)
+
+    def write(self, key: str, vectors: Embeddings, *, seconds: float) -> None:
+        """Add a shard, atomically.
+
+        Args:
+            key: Text hash.
+            vectors: Shape (n, width), float32; stored as float16 when the encoder computed in
+                bfloat16, whose error is 8 times larger than what float16 rounds away.
+            seconds: What computing it took; kept for reports.
+        """
+        precision = np.float16 if self.encoder["precision"] == "bfloat16" else np.float32
+        path = self.directory / f"{key[:32]}.npy"
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.save(handle, vectors.astype(precision), allow_pickle=False)
+        shape = list(vectors.shape)
+        digest, took = sha256_file(path), round(seconds, 2)
+        entry = {"file": path.name, "shape": shape, "sha256": digest, "seconds": took}
+        # Another run may have added shards to a shared store meanwhile.
+        self._shards = {**self._read(), **self._shards, key: entry}
+        body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
+        write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
+        self._verified.add(key)
+
+    def read(self, key: str) -> Embeddings:
+        """Vectors of the shard `key`, shape (n, width), float32.
+
+        Raises:
+            StoreError: The shard is missing, cut short or altered.
+        """
+        entry = self._shards[key]
+        path = self._path(key)
+        hint = f"Delete {path} and run again: only this shard is computed anew."
+        if key not in self._verified:
+            found = sha256_file(path)
+            if found != entry["sha256"]:
+                raise StoreError(
+                    f"shard {path} is damaged: sha256 {found}, expected {entry['sha256']}",
+                    hint=hint,
+                )
+            self._verified.add(key)
+        vectors = np.load(path, allow_pickle=False)
+        if list(vectors.shape) != entry["shape"]:
+            shapes = f"{list(vectors.shape)}, expected {entry['shape']}"
+            raise StoreError(f"shard {path} is of shape {shapes}", hint=hint)
+        return np.asarray(vectors, dtype=np.float32)
+
+    def _path(self, key: str) -> Path:
+        # Only the name's last part: a manifest must not point outside its directory.
+        return self.directory / Path(self._shards[key]["file"]).name
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        path = self.directory / "manifest.json"
+        if not path.is_file():
+            return {}
+        manifest = read_json(path)
+        hint = f"Delete {self.directory} to have these embeddings computed again."
+        checksum = manifest.pop("checksum", None) if isinstance(manifest, dict) else None
+        if checksum is None or checksum != json_hash(manifest):
+            raise StoreError(f"{path} was edited or damaged: its checksum does not fit", hint=hint)
+        if manifest.get("format") != FORMAT or manifest["encoder"] != self.encoder:
+            raise StoreError(f"{path} belongs to another encoder, {manifest['encoder']}", hint=hint)
+        shards: dict[str, dict[str, Any]] = manifest["shards"]
+        return shards

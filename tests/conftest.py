@@ -1,0 +1,98 @@
+"""Real models, made small: everything the project does runs on them in seconds."""
+
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WORDS = ["the", "a", "one", "old", "small", "red", "green", "large", "quick", "lazy", "dog", "cat", "bird", "child", "woman", "man", "teacher", "river", "house", "garden", "city", "road", "train", "book", "song", "idea", "morning", "evening", "winter", "summer", "runs", "sleeps", "eats", "reads", "writes", "sings", "finds", "loses", "carries", "opens", "closes", "near", "under", "over", "behind", "beside", "with", "without", "before", "after", "today", "slowly", "quickly", "quietly", "often", "never", "and", "but", "because", "while"]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError("tests must not use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def make_sentences(count: int, *, seed: int = 0) -> list[str]:
+    """Distinct sentences of 4 to 12 words."""
+    generator = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[" ".join(generator.choices(WORDS, k=generator.randint(4, 12)))] = None
+    return list(found)
+
+
+def make_model(directory: Path, *, width: int, layers: int, seed: int) -> Path:
+    """A sentence-transformers model with random weights: BERT, mean pooling, normalisation."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    vocabulary = {t: i for i, t in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
+    )
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    backbone = directory.with_name(directory.name + "-backbone")
+    BertModel(config).save_pretrained(backbone)
+    fast.save_pretrained(backbone)
+    transformer = Transformer(str(backbone), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(width), Normalize()], device="cpu")
+    model.save(str(directory), create_model_card=False)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def teacher_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of width 48."""
+    return make_model(tmp_path_factory.mktemp("models") / "teacher", width=48, layers=3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def student_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of width 24."""
+    return make_model(tmp_path_factory.mktemp("models") / "student", width=24, layers=2, seed=2)
+
+
+@pytest.fixture(scope="session")
+def sentences() -> Callable[..., list[str]]:
+    """`sentences(count, seed=0)`."""
+    return make_sentences
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 sentences, one a line."""
+    path = tmp_path_factory.mktemp("text") / "sentences.txt"
+    path.write_text("\n".join(make_sentences(600)) + "\n", "utf-8")
+    return path
