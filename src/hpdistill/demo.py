@@ -21,14 +21,20 @@ QUESTIONS = (
 LIBRARIES = (
     "collections",
     "csv",
+    "datetime",
     "json",
     "numpy",
+    "os",
     "pandas",
     "pathlib",
-    "shutil",
-    "os",
+    "random",
     "re",
-    "str",
+    "shutil",
+    "statistics",
+    "string",
+    "tempfile",
+    "urllib",
+    "zipfile",
 )
 PASSAGES = 2500
 
@@ -64,12 +70,7 @@ def demo_passages(limit: int = PASSAGES) -> list[tuple[str, str]]:
     Returns:
         At most `limit` pairs, shared evenly among what was found, in a fixed order.
     """
-    found = {
-        text: name
-        for name, text in pydoc_passages()
-        if name.split(".")[0] in LIBRARIES and not any(p.startswith("_") for p in name.split("."))
-    }
-    passages = [(name, text) for text, name in found.items()]
+    passages = list(pydoc_passages(packages=LIBRARIES))
     if len(passages) <= limit:
         return passages
     chosen = np.linspace(0, len(passages) - 1, limit).astype(int)

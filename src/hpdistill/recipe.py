@@ -51,7 +51,8 @@ class CorpusRecipe:
 
     sources: tuple[str, ...]
     column: str | None = None
-    """Column of `.csv`, `.tsv`, `.jsonl` and `.parquet` sources; None: the only one, or `text`."""
+    """Column of `.csv`, `.tsv`, `.jsonl` and `.parquet` sources; None: the only
+    one, or the one called `text` or `sentence`."""
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "ignore"] = "strict"
     min_words: int = 1

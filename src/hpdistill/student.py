@@ -128,7 +128,8 @@ def backbone(student: SentenceTransformer) -> PreTrainedModel:
     """The Hugging Face model within a student."""
     transformer = student[0]
     assert isinstance(transformer, Transformer)
-    return transformer.auto_model
+    model: PreTrainedModel = transformer.auto_model
+    return model
 
 
 def keep_layers(transformer: Transformer, layers: Sequence[int]) -> None:
@@ -250,7 +251,6 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
         if kind not in LEGACY_TYPES:
             raise WeightsError(f"a student has no module of type {kind}")
         module["type"] = LEGACY_TYPES[kind]
-        # 3_Normalize holds no files; readers make nothing of the missing directory.
         module["name"] = str(module["idx"])
     write_json(directory / "modules.json", modules)
     pooling_path = next(directory / m["path"] for m in modules if m["type"].endswith("Pooling"))

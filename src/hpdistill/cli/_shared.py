@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -27,6 +29,8 @@ from hpdistill.progress import Report
 out = Console()
 err = Console(stderr=True)
 
+LOG_SECONDS = 30
+
 
 def print_json(command: str, rows: list[dict[str, Any]]) -> None:
     """Print the one object that every `--json` prints."""
@@ -39,18 +43,20 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        unit = task.fields.get("unit", "")
-        return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Progress bars on standard error; gives a callback `report(task, done, total)`.
+    """Progress on standard error; gives a callback `report(task, done, total)`.
 
-    A task of unknown length has total 0. Without a terminal, one line a task at its end.
+    Bars on a terminal; in a log a line now and then, and one at the end of each task.
     """
+    if not err.is_terminal:
+        yield _Log()
+        return
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
@@ -58,19 +64,38 @@ def progress() -> Iterator[Report]:
         TimeRemainingColumn(),
         console=err,
         speed_estimate_period=60,
-        disable=not err.is_terminal,
     )
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskID] = {}
 
     def report(task: str, done: int, total: int) -> None:
         if task not in tasks:
             tasks[task] = bars.add_task(task, total=total or None, completed=done)
         bars.update(tasks[task], completed=done, total=total or None)
-        if total and done >= total and not err.is_terminal and tasks[task] is not None:
-            err.print(f"{task}: {done:,}")
 
     with bars:
         yield report
+
+
+class _Log:
+    """Progress for a file or a pipe."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._finished: set[str] = set()
+        self._last = time.monotonic()
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        started, before = self._started.setdefault(task, (now, done))
+        if total and done >= total:
+            if task not in self._finished:
+                self._finished.add(task)
+                err.print(f"{task}: {done:,}, {now - started:.0f} s", highlight=False, markup=False)
+        elif now - self._last >= LOG_SECONDS and done > before:
+            self._last = now
+            rate = (done - before) / (now - started)
+            left = f" of {total:,}, {(total - done) / rate / 60:.1f} min left" if total else ""
+            err.print(f"{task}: {done:,}{left}, {rate:,.0f}/s", highlight=False, markup=False)
 
 
 def require_train_extra() -> None:

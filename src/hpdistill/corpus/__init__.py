@@ -3,7 +3,8 @@
 Importing this package imports neither pyarrow nor datasets nor torch.
 """
 
-from hpdistill.corpus.build import CorpusSummary, SourceSummary, build_corpus, read_clean
+from hpdistill.corpus._summary import CorpusSummary, SourceSummary
+from hpdistill.corpus.build import build_corpus, read_clean
 from hpdistill.corpus.cleaning import clean, exclusion_key
 from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
 from hpdistill.corpus.exclusion import excluded_keys

@@ -3,11 +3,12 @@
 import codecs
 import gzip
 import io
+import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from hpdistill.errors import CorpusError, UsageError
 
@@ -48,6 +49,26 @@ def lines(
                 hint="Common ones: utf-8, utf-16, latin-1, cp1252, shift_jis, gb18030.",
             ) from error
         yield from text
+
+
+def json_rows(path: Path, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Line number and value of every JSON line that is not blank.
+
+    Raises:
+        CorpusError: A line is not JSON; names the file and the line.
+    """
+    for number, line in enumerate(texts, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = (
+                f"{error.msg} at column {error.colno}"
+                if isinstance(error, json.JSONDecodeError)
+                else error
+            )
+            raise CorpusError(f"{path}, line {number}: not valid JSON: {reason}") from error
 
 
 @contextmanager

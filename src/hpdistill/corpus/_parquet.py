@@ -59,6 +59,6 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(f"{path} is not a sound Parquet file: {reason}") from error

@@ -9,23 +9,24 @@ _SECTION = re.compile(
     r"(?:(?:other |keyword |optional )?(?:param(?:eter)?s?|arg(?:ument)?s?|inputs?|outputs?|"
     r"options|returns?|yields?|raises?|receives?|exceptions?|warns?|attributes|members|methods|"
     r"fields|properties|kwargs|shapes?|examples?|example usage|usages?|see also|references?|"
-    r"citations?|notes?|warnings?|todo|authors?|copyright|licen[cs]e)\b[^.]{0,24}:?"
+    r"citations?|notes?|warnings?|todo|authors?|copyright|licen[cs]e)(?:\b[^.:]{0,24}:)?"
     r"|[:@\\](?:param|parameter|type|arg|args|keyword|returns?|rtype|raises?|ivar|cvar|var|"
     r"meta|author|since|yields?)\b.*)",
     re.IGNORECASE,
 )
 _SECTION_COLON = re.compile(r"(?i)(?:args|arguments|parameters|returns|yields|raises|attributes):")
-_UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}")
+_UNDERLINE = re.compile(r"([=\-~^\"'#*+.:_])\1{2,}")
 # Doctests, directives and their options, tables, HTML, quoted shell, comments, list items.
 _MARKUP = re.compile(
-    r">>>|\.\. |\.\.$|:[\w-]+:(?!`)|[|+<#$%@{}\[\]]|[-*•o] |[-*•]$|\(?\w{1,2}[.)] |[=\-+| ]+$|.*\|.*\|"
+    r">>>|\.\. |\.\.$|:[\w-]+:(?!`)|[|+<#$%@{}\[\]](?!`)|[-*•o] |[-*•]$|\(?(?:\d{1,2}|[a-z])[.)] |"
+    r"[=\-+| ]+$|.*\|.*\|"
 )
 _BROKEN_OFF = "\x00"
-_FENCE = ("```", "~~~")
+_FENCE = "```"
 _INLINE = (
+    (re.compile(r"\[`(?:~(?:[^`]*\.)?)?([^`]+)`\](?!\()"), r"\1"),
     (re.compile(r":[\w:+-]+:`[~!]?([^`<]+?)\s*<[^`>]*>`"), r"\1"),
-    (re.compile(r":[\w:+-]+:`~[^`]*?([^`.]+)`"), r"\1"),
-    (re.compile(r":[\w:+-]+:`!?([^`]+)`"), r"\1"),
+    (re.compile(r":[\w:+-]+:`!?(?:~(?:[^`]*\.)?)?([^`]+)`"), r"\1"),
     (re.compile(r"`([^`<]+?)\s*<[^`>]*>`__?"), r"\1"),
     (re.compile(r"\s?\[(?:\d+|[#*]\w*)\]_"), ""),
     (re.compile(r"!?\[([^\]]+)\]\((?:[^()]|\([^()]*\))*\)"), r"\1"),
@@ -35,15 +36,22 @@ _INLINE = (
 )
 
 _MIN_WORDS, _MAX_WORDS = 4, 60
-_WORD = re.compile(r"[(\"'\u2018\u201c]*[A-Za-z]+(?:['\u2019-][A-Za-z]+)*[)\"'\u2019\u201d]*[.,;:!?]*[)\"'\u2019\u201d]*")
+_WORD = re.compile(
+    r"[(\"'\u2018\u201c]*[A-Za-z]+(?:['\u2019-][A-Za-z]+)*[)\"'\u2019\u201d]*[.,;:!?]*[)\"'\u2019\u201d]*"
+)
 _START = re.compile(r"[\"'\u201c(]?[A-Z]")
-_CODE = re.compile(r"[{}<>\\|^~=@`]|https?://|\*\*|__|Copyright|\s[.,;](?:\s|$)|[^\x00-\x7f\u2010-\u201f\u2026]{2}")
+_CODE = re.compile(
+    r"[{}<>\\|^~=@`]|https?://|\*\*|__|Copyright|\s[.,;](?:\s|$)|[^\x00-\x7f\u2010-\u201f\u2026]{2}"
+)
 _PLAIN_SHARE = 0.75
 # Words that English can hardly do without and other languages and code do not use.
 _FUNCTION_WORDS = frozenset(
-    "a all an and are as at be been but by can for from has have if in into is it its may must no "
-    "not of on only or other should so such than that the their them then there these they this "
-    "to until used was were when where whether which will with without you your".split()
+    re.findall(
+        r"\w+",
+        "a all an and are as at be been but by can for from has have if in into is it its may must "
+        "no not of on only or other should so such than that the their them then there these they "
+        "this to until used was were when where whether which will with without you your",
+    )
 )
 
 
@@ -71,6 +79,8 @@ def is_english_sentence(text: str) -> bool:
         return False
     if text.endswith((":", ",", ";", "(", "...", "-")) or _CODE.search(text):
         return False
+    if words[-1].lower() in _FUNCTION_WORDS:
+        return False  # "is given by", and then came a formula
     plain = sum(_WORD.fullmatch(word) is not None for word in words)
     lowered = {word.lower().strip("(),.") for word in words}
     return plain >= _PLAIN_SHARE * len(words) and not _FUNCTION_WORDS.isdisjoint(lowered)
@@ -79,10 +89,10 @@ def is_english_sentence(text: str) -> bool:
 def _prose_lines(docstring: str) -> Iterator[str]:
     """Stripped lines of prose; an empty one ends a paragraph, `_BROKEN_OFF` cuts it."""
     fenced = listed = False
-    lines = docstring.splitlines()
+    lines = docstring.splitlines() or [""]
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         text = line.strip()
-        if text.startswith(_FENCE) and not _UNDERLINE.fullmatch(text.replace("~", "-")):
+        if text.startswith(_FENCE):
             fenced = not fenced
             yield _BROKEN_OFF
         elif fenced:
@@ -95,7 +105,7 @@ def _prose_lines(docstring: str) -> Iterator[str]:
         elif _UNDERLINE.fullmatch(after.strip()) or _UNDERLINE.fullmatch(text):
             yield ""  # a heading
         elif line[0].isspace() or listed or _MARKUP.match(text):
-            # What follows a doctest or a list item without a blank line belongs to it.
+            # What follows one of these without a blank line belongs to it.
             listed = True
             yield _BROKEN_OFF
         else:

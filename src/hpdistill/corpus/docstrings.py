@@ -7,7 +7,7 @@ import ast
 import os
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from hpdistill.corpus._extra import extra
@@ -51,11 +51,14 @@ def pydoc_sentences(roots: Iterable[Path] | None = None) -> Iterator[str]:
             yield from filter(is_english_sentence, sentences)
 
 
-def pydoc_passages(roots: Iterable[Path] | None = None) -> Iterator[tuple[str, str]]:
+def pydoc_passages(
+    roots: Iterable[Path] | None = None, *, packages: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Stream what every documented public module, class and function is said to be for.
 
     Args:
         roots: As for `pydoc_sentences`.
+        packages: Names of packages and modules to read; None: all.
 
     Yields:
         Qualified name, such as `json.decoder.JSONDecoder.decode`, and the first paragraph of its
@@ -66,7 +69,7 @@ def pydoc_passages(roots: Iterable[Path] | None = None) -> Iterator[tuple[str, s
     """
     segment = extra("sentencex").segment
     seen: set[str] = set()
-    for name, docstring in _docstrings(roots):
+    for name, docstring in _docstrings(roots, packages):
         if any(part.startswith("_") for part in name.split(".")):
             continue
         first = next(paragraphs(docstring), "")
@@ -76,11 +79,15 @@ def pydoc_passages(roots: Iterable[Path] | None = None) -> Iterator[tuple[str, s
         yield name, first
 
 
-def _docstrings(roots: Iterable[Path] | None) -> Iterator[tuple[str, str]]:
+def _docstrings(
+    roots: Iterable[Path] | None, packages: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Qualified name and docstring of everything that has one."""
     for root in _installed() if roots is None else roots:
         for path in _python_files(root):
             parts = path.relative_to(root).with_suffix("").parts
+            if packages is not None and parts[0] not in packages:
+                continue
             module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             tree = _parse(path)
             if tree is not None:
@@ -89,7 +96,9 @@ def _docstrings(roots: Iterable[Path] | None) -> Iterator[tuple[str, str]]:
 
 def _installed() -> list[Path]:
     paths = sysconfig.get_paths()
-    return [Path(root) for root in dict.fromkeys(paths[k] for k in ("stdlib", "purelib", "platlib"))]
+    return [
+        Path(root) for root in dict.fromkeys(paths[k] for k in ("stdlib", "purelib", "platlib"))
+    ]
 
 
 def _python_files(root: Path) -> Iterator[Path]:
@@ -104,7 +113,7 @@ def _parse(path: Path) -> ast.Module | None:
     """The syntax tree; None for a file of another Python version, or not Python at all."""
     try:
         source = path.read_bytes()
-        # Parsing is what takes the time: half of all files document nothing.
+        # Parsing is what takes the time, and many files document nothing.
         if b'"""' not in source and b"'''" not in source:
             return None
         with warnings.catch_warnings():

@@ -1,12 +1,11 @@
 """Sentences that must not be trained on, collected from evaluation data of any layout."""
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from hpdistill.corpus._lines import open_bytes, reading
+from hpdistill.corpus._lines import json_rows, open_bytes, reading
 from hpdistill.corpus._parquet import parquet_texts, text_columns
 from hpdistill.corpus.cleaning import clean, exclusion_key
 from hpdistill.errors import CorpusError
@@ -116,17 +115,12 @@ def _csv_texts(path: Path) -> Iterator[str]:
 
 
 def _json_texts(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{path}, line {number}: not valid JSON: {error}") from error
+    for _, row in json_rows(path, _lines(path)):
+        values = row
         if isinstance(row, dict):
             # BEIR: the document, not its id or title.
-            row = row["text"] if "text" in row else list(row.values())
-        for value in row if isinstance(row, list) else [row]:
+            values = row["text"] if "text" in row else list(row.values())
+        for value in values if isinstance(values, list) else [values]:
             if isinstance(value, str):
                 yield value
 

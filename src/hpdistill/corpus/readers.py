@@ -1,13 +1,12 @@
 """Streams of raw sentences from every kind of source that `--sentences` takes."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpdistill.corpus import _hub
 from hpdistill.corpus._columns import choose_column, text_value
-from hpdistill.corpus._lines import lines, reading
+from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.errors import CorpusError
@@ -94,18 +93,12 @@ def file_format(path: Path) -> str:
 
 def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:
     chosen = ""
-    for number, line in enumerate(lines(path, encoding=encoding, errors=errors), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{path}, line {number}: not valid JSON: {error}") from error
+    for number, row in json_rows(path, lines(path, encoding=encoding, errors=errors)):
         if isinstance(row, str):
             yield row
             continue
         if not isinstance(row, dict):
-            raise CorpusError(f"{path}, line {number}: expected an object, not {line.strip()[:40]}")
+            raise CorpusError(f"{path}, line {number}: expected an object, not {str(row)[:40]}")
         if chosen not in row:
             chosen = choose_column(list(row), column, f"{path}, line {number}")
         yield text_value(row[chosen], f"{path}, line {number}, {chosen}")

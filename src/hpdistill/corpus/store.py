@@ -107,7 +107,7 @@ class Corpus:
                 path, buffer_size=_BUFFER, page_checksum_verification=True
             ) as file:
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(path, error) from error
 
 

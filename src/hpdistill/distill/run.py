@@ -10,10 +10,12 @@ import numpy as np
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill.manifest import Manifest, open_run
+from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
-from hpdistill.distill.report import measure, write_report
+from hpdistill.distill.report import write_report
 from hpdistill.distill.stages import (
     Member,
+    base_model,
     corpus_inputs,
     embed,
     joint_shards,
@@ -142,6 +144,7 @@ class _Run:
             [
                 target_facts["hash"],
                 self.recipe.student,
+                encoder_identity(base_model(self.recipe, self.report)),
                 self.recipe.seed,
                 _section(self.recipe, "head"),
             ],
@@ -186,10 +189,7 @@ class _Run:
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
 
     def _stage(
-        self,
-        name: str,
-        inputs: object,
-        work: Callable[[], dict[str, Any]],
+        self, name: str, inputs: object, work: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         return self.manifest.stage(name, [CODE, inputs], work)
 

@@ -39,6 +39,7 @@ from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
     "Member",
+    "base_model",
     "corpus_inputs",
     "embed",
     "joint_shards",
@@ -67,13 +68,18 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
         WeightsError: One cannot be found, verified or trusted.
     """
     found = [Member(resolve(t.model, report=report), t.weight) for t in recipe.teachers]
-    base = resolve(StudentSpec.parse(recipe.student).model, report=report)
+    base = base_model(recipe, report)
     weight = recipe.anchor
     if weight is None:
         weight = 1.0 if is_sentence_encoder(base) else 0.0
     if weight > 0 and base.sha256 not in {member.source.sha256 for member in found}:
         found.append(Member(base, weight))
     return found
+
+
+def base_model(recipe: Recipe, report: Report) -> ModelSource:
+    """The model that the student is made from."""
+    return resolve(StudentSpec.parse(recipe.student).model, report=report)
 
 
 def corpus_inputs(recipe: Recipe) -> dict[str, Any]:

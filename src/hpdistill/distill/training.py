@@ -34,9 +34,14 @@ __all__ = [
     "batches",
     "distillation_loss",
     "embed_tokens",
+    "split_long",
     "total_steps",
     "train",
 ]
+
+
+TOKENS_AT_ONCE = 4096
+"""Activations are kept for the backward pass: about 0.2 MB a token for a MiniLM of 6 layers."""
 
 
 class TokenCache:
@@ -201,14 +206,17 @@ def train(
         rate = recipe.learning_rate * schedule(step, steps, recipe.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        wanted = torch.from_numpy(np.asarray(targets[batch])).to(student.device)
-        outputs = forward(student, tokens.rows(batch), bfloat16=bfloat16)
-        loss = distillation_loss(outputs, wanted, similarity_weight=recipe.similarity_weight)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in split_long(batch, tokens.lengths):
+            wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
+            outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
+            loss = distillation_loss(outputs, wanted, similarity_weight=recipe.similarity_weight)
+            loss = loss * (len(part) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum += loss.item()
+        loss_count += 1
         nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        loss_sum, loss_count = loss_sum + loss.item(), loss_count + 1
         progress.step = step + 1
         report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
         if progress.step % recipe.evaluate_every == 0 or progress.step == steps:
@@ -231,6 +239,21 @@ def train(
         precision="bfloat16 autocast" if bfloat16 else "float32",
         history=progress.history,
     )
+
+
+def split_long(batch: NDArray[np.int64], lengths: NDArray[np.int32]) -> list[NDArray[np.int64]]:
+    """Cut a batch of long sentences into parts that fit in memory.
+
+    Args:
+        batch: Indices of sentences.
+        lengths: Tokens of every sentence.
+
+    Returns:
+        The batch itself, or parts of it of at most `TOKENS_AT_ONCE` tokens, padding included.
+    """
+    longest = int(lengths[batch].max())
+    count = max(1, TOKENS_AT_ONCE // longest)
+    return [batch[start : start + count] for start in range(0, len(batch), count)]
 
 
 def use_bfloat16(recipe: TrainingRecipe, device: str) -> bool:

@@ -1,0 +1,199 @@
+"""What a distillation is worth: the student beside its teacher and the cheap alternatives."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpdistill.corpus import Corpus
+from hpdistill.distill.stages import Member, own_projection, teacher_projection
+from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.evaluate import StsScores, evaluate_fidelity, evaluate_sts, load_tasks
+from hpdistill.progress import Report
+from hpdistill.projection import Projection
+from hpdistill.pytorch import Precision, TorchEncoder, load_model
+from hpdistill.recipe import Recipe
+from hpdistill.student import untouched
+from hpdistill.teacher import (
+    EmbeddedCorpus,
+    JointEncoder,
+    ProjectedEncoder,
+    Remembering,
+    side_by_side,
+)
+
+__all__ = ["measure"]
+
+TIMED_SENTENCES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contender:
+    """One row to be: a model, and what it makes of the validation sentences."""
+
+    name: str
+    encoder: Encoder
+    vectors: Embeddings
+    """Of the validation sentences, (m, width)."""
+    precision: Precision = "float32"
+    in_space: bool = False
+    """Whether its vectors are meant to equal the targets."""
+    speed: float | None = None
+    """Sentences/s in float32."""
+
+
+def measure(
+    recipe: Recipe,
+    teacher: Sequence[Member],
+    embedded: Sequence[EmbeddedCorpus],
+    corpus: Corpus,
+    run: Path,
+    *,
+    evaluation: Path | None,
+    report: Report,
+) -> list[dict[str, Any]]:
+    """Measure the student of a run, its teacher, and what a user could do without distilling.
+
+    Fidelity is to the teacher the user named, without the anchor, on the validation sentences;
+    `cosine` is to the targets. Speed is in float32 on this machine, one model at a time.
+
+    Args:
+        recipe: The choices.
+        teacher: The teacher's encoders, the anchor last if there is one.
+        embedded: Their embeddings, in the same order.
+        corpus: For the validation sentences.
+        run: Holds `targets`, `init` and `model`.
+        evaluation: Folder of STS tasks, if any.
+        report: Progress.
+
+    Returns:
+        Flat rows; the first is the teacher, the last the student.
+
+    Raises:
+        EvaluationError: `evaluation` holds no STS task.
+    """
+    tasks = load_tasks(evaluation) if evaluation is not None else None
+    texts = corpus.texts("validation")
+    own = [np.concatenate(list(encoder.shards("validation"))) for encoder in embedded]
+    targets = Projection.load(run / "targets" / "projection.safetensors")
+    wanted = targets.apply(side_by_side(own, [member.weight for member in teacher]))
+    contenders = chain(
+        _teachers(recipe, teacher, embedded, own, targets, texts), _students(recipe, run, texts)
+    )
+    rows: list[dict[str, Any]] = []
+    reference: Embeddings | None = None
+    first: StsScores | None = None
+    for contender in contenders:
+        reference = contender.vectors if reference is None else reference
+        scores = evaluate_fidelity(
+            contender.vectors, reference, target_vectors=wanted if contender.in_space else None
+        )
+        row = {
+            "model": contender.name,
+            "dim": contender.encoder.dim,
+            "precision": contender.precision,
+            "parameters": contender.encoder.parameters,
+            "parameters_m": contender.encoder.parameters / 1e6,
+            "vector_bytes": 4 * contender.encoder.dim,
+            "sentences_per_second": contender.speed,
+            "spearman": scores.spearman,
+            "cosine": scores.cosine if contender.in_space else None,
+            "overlap10": scores.overlap10,
+        }
+        if tasks is not None:
+            sts = evaluate_sts(
+                contender.encoder, tasks, precision=contender.precision, report=report
+            )
+            first = first or sts
+            row = {**sts.row(reference=first), **row}
+        rows.append(row)
+    return rows
+
+
+def _teachers(
+    recipe: Recipe,
+    teacher: Sequence[Member],
+    embedded: Sequence[EmbeddedCorpus],
+    own: Sequence[Embeddings],
+    targets: Projection,
+    texts: Sequence[str],
+) -> Iterator[_Contender]:
+    """The teacher as it is, cut by its own PCA, and with the anchor: what the student aims at."""
+    named = len(recipe.teachers)
+    weights = [member.weight for member in teacher]
+    encoders: list[Encoder] = []
+    seconds = 0.0
+    for index, (member, stored) in enumerate(zip(teacher, embedded, strict=True)):
+        encoder = TorchEncoder.load(member.source)
+        seconds += 1 / _speed(encoder, texts) if index < named else 0.0
+        encoder.set_precision(stored.precision)
+        encoders.append(Remembering(encoder))
+    label = " + ".join(member.source.name for member in teacher[:named])
+    precision = embedded[0].precision
+    whole = encoders[0] if named == 1 else JointEncoder(encoders[:named], weights[:named])
+    vectors = side_by_side(own[:named], weights[:named])
+    yield _Contender(
+        name=label, encoder=whole, vectors=vectors, precision=precision, speed=1 / seconds
+    )
+    cut = teacher_projection(embedded[:named], teacher[:named], min(recipe.dim, whole.dim))
+    yield _Contender(
+        name=f"{label}, PCA-{cut.dim}",
+        encoder=ProjectedEncoder(whole, cut),
+        vectors=cut.apply(vectors),
+        precision=precision,
+        in_space=len(teacher) == named,
+    )
+    if len(teacher) > named:
+        yield _Contender(
+            name=f"{label} + {teacher[-1].source.name}, PCA-{recipe.dim}: the target",
+            encoder=ProjectedEncoder(JointEncoder(encoders, weights), targets),
+            vectors=targets.apply(side_by_side(own, weights)),
+            precision=precision,
+            in_space=True,
+        )
+
+
+def _students(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+    """The student untouched, cut by its own PCA, with its head solved, and distilled."""
+    name = recipe.student
+    plain = TorchEncoder(untouched(name), name=name)
+    kept = Remembering(plain)
+    vectors = kept.encode(texts)
+    yield _Contender(
+        name=f"{name}, untouched", encoder=kept, vectors=vectors, speed=_speed(plain, texts)
+    )
+    own = own_projection(run)
+    yield _Contender(
+        name=f"{name}, own PCA-{own.dim}",
+        encoder=ProjectedEncoder(kept, own),
+        vectors=own.apply(vectors),
+    )
+    if recipe.head.init == "ridge":
+        initial = TorchEncoder(load_model(run / "init"), name=name)
+        yield _Contender(
+            name=f"{name}, closed-form head",
+            encoder=initial,
+            vectors=initial.encode(texts),
+            in_space=True,
+        )
+    final = TorchEncoder(load_model(run / "model"), name=name)
+    yield _Contender(
+        name=f"{name}, distilled",
+        encoder=final,
+        vectors=final.encode(texts),
+        in_space=True,
+        speed=_speed(final, texts),
+    )
+
+
+def _speed(encoder: Encoder, texts: Sequence[str]) -> float:
+    """Sentences/s, after a warm-up."""
+    timed = texts[:TIMED_SENTENCES]
+    encoder.encode(timed[:16])
+    started = time.perf_counter()
+    encoder.encode(timed)
+    return len(timed) / (time.perf_counter() - started)

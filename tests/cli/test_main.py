@@ -1,0 +1,75 @@
+"""The command as a whole: what it lists, and how little it loads before it knows what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "sentence_transformers", "pyarrow", "datasets", "scipy")
+COMMANDS = ("demo", "distill", "eval", "models")
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh Python has loaded after running some code."""
+    end = "import sys; print('loaded:', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{end}"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def run_main(*arguments: str) -> str:
+    """Code that runs `hpd ARGUMENTS` and goes on."""
+    return (
+        "import sys\n"
+        f"sys.argv = {['hpd', *arguments]!r}\n"
+        "from hpdistill.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code"
+    )
+
+
+def test_importing_the_package_loads_neither_torch_nor_numpy():
+    loaded = loaded_by("import hpdistill")
+    assert "hpdistill" in loaded
+    assert not loaded & {*HEAVY, "numpy", "typer", "rich", "huggingface_hub"}
+
+
+def test_importing_the_command_loads_nothing_heavy():
+    loaded = loaded_by("import hpdistill.cli")
+    assert "typer" in loaded
+    assert not loaded & {*HEAVY, "numpy"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("distill", "--help"), ("eval", "sts", "--help")], ids=" ".join
+)
+def test_help_loads_nothing_heavy(arguments):
+    loaded = loaded_by(run_main(*arguments))
+    assert "hpdistill.cli" in loaded
+    assert not loaded & {*HEAVY, "numpy"}
+
+
+def test_the_installed_command_lists_its_commands():
+    hpd = Path(sys.executable).with_name("hpd")
+    done = subprocess.run([hpd, "--help"], capture_output=True, text=True, check=True)
+    for command in COMMANDS:
+        assert any(line.split()[:1] == [command] for line in done.stdout.splitlines())
+    assert done.stderr == ""
+
+
+def test_python_m_hpdistill_cli_is_the_same_command():
+    line = [sys.executable, "-m", "hpdistill.cli", "distill", "--out", "nowhere", "--resume"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: nowhere holds no run to resume\n"
+
+
+def test_an_unknown_command_is_wrong_usage():
+    line = [sys.executable, "-m", "hpdistill.cli", "distil"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "distil" in done.stderr
+    assert "Traceback" not in done.stderr

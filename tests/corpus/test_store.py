@@ -1,0 +1,88 @@
+"""A finished corpus: streamed in any chunks, and refused when it is damaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpdistill.corpus import Corpus, build_corpus
+from hpdistill.errors import CorpusError, UsageError
+from hpdistill.recipe import CorpusRecipe
+
+NUMBERED = [f"Sentence number {number} of many." for number in range(100)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    source = tmp_path / "a.txt"
+    source.write_text("\n".join(NUMBERED))
+    (tmp_path / "corpus").mkdir()
+    build_corpus(CorpusRecipe(sources=(str(source),), validation=10), tmp_path / "corpus", seed=0)
+    return tmp_path / "corpus"
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 90, 10_000])
+def test_chunks_are_full_and_in_order(directory: Path, size: int) -> None:
+    corpus = Corpus.open(directory)
+    chunks = list(corpus.chunks("train", size))
+    assert [text for chunk in chunks for text in chunk] == corpus.texts("train")
+    assert all(len(chunk) == size for chunk in chunks[:-1])
+    assert 1 <= len(chunks[-1]) <= size
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 90), (0, 0), (5, 5), (90, 90), (1000, 90)])
+def test_texts_are_the_first_ones(directory: Path, limit: int | None, count: int) -> None:
+    corpus = Corpus.open(directory)
+    assert corpus.texts("train", limit) == corpus.texts("train")[:count]
+
+
+def test_a_chunk_of_nothing_is_wrong_usage(directory: Path) -> None:
+    with pytest.raises(UsageError, match="allowed: 1 or more"):
+        Corpus.open(directory).chunks("train", 0)
+
+
+def test_a_folder_without_a_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="holds no corpus"):
+        Corpus.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"train": 90, "validation": "x"}', "\xff"])
+def test_a_damaged_summary_is_named(directory: Path, content: str) -> None:
+    (directory / "summary.json").write_text(content, "latin-1")
+    with pytest.raises(CorpusError, match=r"summary\.json is damaged"):
+        Corpus.open(directory)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_missing_cut_or_foreign_file_is_named(directory: Path, split: str) -> None:
+    path = directory / f"{split}.parquet"
+    raw = path.read_bytes()
+    for content in (raw[: len(raw) // 2], b"", b"PAR1 not really PAR1"):
+        path.write_bytes(content)
+        with pytest.raises(CorpusError, match=rf"{split}\.parquet is damaged") as caught:
+            Corpus.open(directory)
+        assert "Delete" in caught.value.hint
+    path.unlink()
+    with pytest.raises(CorpusError, match=rf"{split}\.parquet is damaged"):
+        Corpus.open(directory)
+
+
+def test_files_of_two_corpora_do_not_mix(directory: Path) -> None:
+    summary = json.loads((directory / "summary.json").read_text())
+    (directory / "summary.json").write_text(json.dumps(summary | {"train": 89}))
+    with pytest.raises(CorpusError, match=r"holds 90 sentences, summary\.json says 89"):
+        Corpus.open(directory)
+
+
+def test_a_flipped_byte_never_gives_other_texts(directory: Path) -> None:
+    texts = Corpus.open(directory).texts("train")
+    path = directory / "train.parquet"
+    raw = path.read_bytes()
+    caught = 0
+    for place in range(4, len(raw), 37):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :])
+        try:
+            assert Corpus.open(directory).texts("train") == texts
+        except CorpusError:
+            caught += 1
+    assert caught > 10
