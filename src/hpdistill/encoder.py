@@ -6,7 +6,9 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Embeddings", "Encoder", "unit"]
+from hpdistill.errors import UsageError
+
+__all__ = ["Embeddings", "Encoder", "check_prefix", "unit"]
 
 Embeddings: TypeAlias = NDArray[np.float32]
 """Row-major matrix of shape (sentences, width), float32."""
@@ -51,6 +53,16 @@ class Encoder(Protocol):
             Array of shape (len(texts), dim), float32, rows in the order of `texts`.
         """
         ...
+
+
+def check_prefix(encoder: Encoder, dim: int | None) -> None:
+    """Refuse a width that an encoder does not have.
+
+    Raises:
+        UsageError: Names the encoder and the widths allowed.
+    """
+    if dim is not None and not 1 <= dim <= encoder.dim:
+        raise UsageError(f"dim is {dim}; {encoder.name} allows 1 to {encoder.dim}")
 
 
 def unit(vectors: Embeddings, *, dim: int | None = None) -> Embeddings:

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hpdistill.errors import HpdError, RunError
+from safetensors import SafetensorError
+
+from hpdistill.errors import RunError
 
 __all__ = ["atomic_directory", "atomic_path", "json_hash", "read_json", "sha256_file", "write_json"]
 
@@ -31,7 +33,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # A place that cannot be written may refuse this too; the first reason is the one to tell.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -94,16 +98,20 @@ def _clear_os_errors(path: Path) -> Iterator[None]:
         errno.EACCES: "permission denied",
         errno.EPERM: "permission denied",
         errno.EROFS: "the file system is read-only",
+        errno.EFBIG: "the file would be larger than the system allows",
         errno.ENOTDIR: "a part of this path is a file, not a directory",
+        errno.EEXIST: "a part of this path is a file, not a directory",
     }
     try:
         yield
-    except HpdError:
-        raise
-    except OSError as error:
-        if error.errno not in reasons:
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        # NumPy reports a short write without a number; safetensors has a class of its own.
+        unnumbered = number is None and type(error) in (OSError, SafetensorError)
+        if number not in reasons and not unnumbered:
             raise
+        reason = str(error).splitlines()[0] if unnumbered else reasons[number or 0]
         raise RunError(
-            f"cannot write {path}: {reasons[error.errno]}",
+            f"cannot write {path}: {reason}",
             hint="What was complete is kept: make room, then run the same command again.",
         ) from error

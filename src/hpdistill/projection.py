@@ -51,7 +51,9 @@ class Projection:
     @property
     def explained_share(self) -> float:
         """Share of the variance that the k components keep, 0 to 1."""
-        return float(self.explained_variance.sum() / self.total_variance)
+        if self.total_variance <= 0:
+            return 1.0
+        return min(1.0, float(self.explained_variance.sum()) / self.total_variance)
 
     def apply(self, vectors: Embeddings) -> Embeddings:
         """Project vectors.

@@ -10,8 +10,9 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
 
-from hpdistill.encoder import Embeddings, unit
+from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.progress import Report, silent
 from hpdistill.weights import ModelSource, resolve
@@ -74,7 +75,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
     Returns:
         `input_ids` and `attention_mask`, each of shape (len(rows), longest row), int64.
     """
-    longest = max(len(row) for row in rows)
+    longest = max(1, *(len(row) for row in rows))
     ids = np.full((len(rows), longest), pad_id, np.int64)
     mask = np.zeros((len(rows), longest), np.int64)
     for index, row in enumerate(rows):
@@ -173,7 +174,9 @@ class TorchEncoder:
         """Convert the weights; going back from bfloat16 does not bring lost digits back."""
         if precision not in ("float32", "bfloat16"):
             raise UsageError(f"precision is {precision!r}; allowed: float32, bfloat16")
-        self.model.to(getattr(torch, precision))
+        # Buffers stay: a rotary frequency of 8 bits is turns off after a few hundred tokens.
+        for weight in self.model.parameters():
+            weight.data = weight.data.to(getattr(torch, precision))
 
     def encode(
         self,
@@ -199,8 +202,12 @@ class TorchEncoder:
         Raises:
             UsageError: `dim` is not between 1 and the width.
         """
-        if dim is not None and not 1 <= dim <= self.dim:
-            raise UsageError(f"dim is {dim}; {self.name} allows 1 to {self.dim}")
+        check_prefix(self, dim)
+        if not isinstance(self.model[0], Transformer):
+            raise UsageError(
+                f"{self.name} starts with a {type(self.model[0]).__name__}; "
+                "only models that start with a transformer are read"
+            )
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
@@ -208,7 +215,7 @@ class TorchEncoder:
         start = 0
         with torch.inference_mode():
             while start < len(order):
-                count = max(1, budget // len(ids[order[start]]))
+                count = max(1, budget // max(1, len(ids[order[start]])))
                 batch = order[start : start + count]
                 features = pad([ids[index] for index in batch], self.pad_id)
                 features = {key: value.to(self.model.device) for key, value in features.items()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -201,14 +202,25 @@ class Recipe:
         return tomli_w.dumps(self.to_dict())
 
     def save(self, path: Path) -> None:
-        """Write as TOML, atomically."""
+        """Write as TOML, atomically.
+
+        Raises:
+            UsageError: A file name in it is not Unicode, which TOML cannot hold.
+        """
+        try:
+            data = self.to_toml().encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"the recipe holds a name that is not Unicode: {error.object!r}"
+            ) from error
         with atomic_path(path) as temporary:
-            temporary.write_text(self.to_toml(), "utf-8")
+            temporary.write_bytes(data)
 
     @property
     def hash(self) -> str:
         """Sha256 over all choices, in hexadecimal."""
-        return json_hash(self.to_dict())
+        # Read back, so that 2 and 2.0 are the same number of epochs.
+        return json_hash(type(self).from_dict(self.to_dict()).to_dict())
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -250,7 +262,9 @@ class Recipe:
 
 
 def _check(name: str, value: object, good: bool, allowed: str) -> None:
-    if not good:
+    # An unbounded clip means no clipping; nothing else has a use for infinity.
+    infinite = isinstance(value, float) and math.isinf(value) and name != "clip"
+    if not good or infinite:
         raise UsageError(f"{name} is {value!r}; allowed: {allowed}")
 
 

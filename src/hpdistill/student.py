@@ -154,8 +154,20 @@ def keep_layers(transformer: Transformer, layers: Sequence[int]) -> None:
         raise UsageError(
             f"layer {missing[0]} does not exist; this model has layers 0 to {total - 1}"
         )
+    if _weight_names(stack[layers[0]]) != _weight_names(stack[0]):
+        raise UsageError(
+            f"the first layer of a {type(model).__name__} differs from the others; "
+            "the layers kept must start with 0"
+        )
     setattr(parent, name, nn.ModuleList([stack[layer] for layer in layers]))
+    types = getattr(model.config, "layer_types", None)
+    if types is not None:
+        model.config.layer_types = [types[layer] for layer in layers]
     model.config.num_hidden_layers = len(layers)
+
+
+def _weight_names(layer: nn.Module) -> set[str]:
+    return {name for name, _ in layer.named_parameters()}
 
 
 def untouched(spec: str) -> SentenceTransformer:
@@ -191,7 +203,8 @@ def ridge(
     x, y = inputs - mean_x, targets - mean_y
     gram = x.T @ x
     penalty = strength * np.trace(gram) / len(gram)
-    weight = np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y).T
+    # Least squares rather than a solver: a constant input dimension makes this singular.
+    weight = np.linalg.lstsq(gram + penalty * np.eye(len(gram)), x.T @ y, rcond=None)[0].T
     bias = mean_y - weight @ mean_x
     return weight.astype(np.float32), bias.astype(np.float32)
 

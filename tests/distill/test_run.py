@@ -545,6 +545,14 @@ def test_no_training_leaves_the_closed_form_head(recipe, store, tmp_path):
     assert description(tmp_path / "run")["training"]["steps"] == 0
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_without_an_anchor_the_projected_teacher_is_the_target(centred, recipe, store, tmp_path):
+    plain = recipe(anchor=0.0, projection__centred=centred, training__max_steps=0)
+    result = distill(plain, tmp_path / "run", store=store)
+    assert result.rows[1]["model"].endswith("PCA-8")
+    assert result.rows[1]["cosine"] == pytest.approx(1, abs=1e-5)
+
+
 def test_a_row_is_named_after_the_width_that_it_has(recipe, store, tmp_path):
     # Wider than the teacher alone, not than teacher and anchor together.
     result = distill(recipe(dim=60, training__max_steps=0), tmp_path / "run", store=store)

@@ -414,17 +414,20 @@ def test_a_training_broken_while_it_saves_ends_like_an_unbroken_one(
 ) -> None:
     calls = 0
 
-    def failing(tensors: dict[str, torch.Tensor], path: Path) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            path.write_bytes(b"half of it")
-            raise error
-        original(tensors, path)
+    def failing(original: Callable[..., None]) -> Callable[..., None]:
+        def save(content: object, path: str | Path) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                Path(path).write_bytes(b"half of it")
+                raise error
+            original(content, path)
 
-    original = training.save_file
+        return save
+
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", failing)
+        for name in ("save_file", "save_model"):
+            patch.setattr(training, name, failing(getattr(training, name)))
         expected = StoppedError if isinstance(error, StoppedError) else RunError
         with pytest.raises(expected):
             task.run(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import HpdError, RunError
-from hpdistill.files import atomic_path, json_hash, read_json, write_json
+from hpdistill.files import json_hash, read_json, write_json
 from hpdistill.recipe import Recipe
 
 __all__ = ["Manifest", "open_run"]
@@ -91,8 +91,7 @@ def open_run(
             process works in it.
     """
     _check_owner(directory, recipe, overwrite=overwrite)
-    with atomic_path(directory / "recipe.toml") as temporary:
-        temporary.write_text(recipe.to_toml(), "utf-8")
+    recipe.save(directory / "recipe.toml")
     lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:

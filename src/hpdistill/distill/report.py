@@ -75,7 +75,10 @@ def _card(recipe: Recipe, teacher: str, markdown: str, stages: dict[str, Any]) -
     training = stages["training"]["facts"]
     names = [StudentSpec.parse(recipe.student).model, *(member.model for member in recipe.teachers)]
     licences = {m.name: m.licence for m in known_models()}
-    chain = [f"- `{name}`: {licences.get(name, 'see its own model card')}" for name in dict.fromkeys(names)]
+    chain = [
+        f"- `{name}`: {licences.get(name, 'see its own model card')}"
+        for name in dict.fromkeys(names)
+    ]
     return f"""---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity

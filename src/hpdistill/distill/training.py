@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from sentence_transformers import SentenceTransformer
 from torch import nn
 from torch.nn.functional import normalize
@@ -130,6 +130,7 @@ class Progress:
     """What a checkpoint remembers beside tensors."""
 
     step: int = 0
+    sentences: int = 0
     best_step: int = -1
     best_score: float = -math.inf
     seconds: float = 0.0
@@ -218,6 +219,7 @@ def train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step = step + 1
+        progress.sentences += len(batch)
         report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
         if progress.step % recipe.evaluate_every == 0 or progress.step == steps:
             student.eval()
@@ -228,14 +230,14 @@ def train(
             _checkpoint(directory, student, optimizer, progress)
             loss_sum, loss_count = 0.0, 0
     best = directory / f"best-{progress.best_step:08d}" / "model.safetensors"
-    student.load_state_dict(load_file(best))
+    load_model(student, best)
     student.eval()
     return Trained(
         steps=progress.step,
         best_step=progress.best_step,
         best_score=progress.best_score,
         seconds=round(progress.seconds, 1),
-        sentences=progress.step * recipe.batch_size,
+        sentences=progress.sentences,
         precision="bfloat16 autocast" if bfloat16 else "float32",
         history=progress.history,
     )
@@ -305,10 +307,14 @@ def embed_tokens(
     return vectors
 
 
+def _per_epoch(tokens: TokenCache, recipe: TrainingRecipe) -> int:
+    return math.ceil(len(tokens) / recipe.batch_size)
+
+
 def _steps_from(
     first: int, steps: int, tokens: TokenCache, recipe: TrainingRecipe, seed: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    per_epoch = math.ceil(len(tokens) / recipe.batch_size)
+    per_epoch = _per_epoch(tokens, recipe)
     order: list[NDArray[np.int64]] = []
     for step in range(first, steps):
         epoch, index = divmod(step, per_epoch)
@@ -332,7 +338,8 @@ def _record(progress: Progress, score: float, loss: float, rate: float) -> None:
     progress.history.append(
         {"step": progress.step, "loss": loss, "fidelity": score, "learning_rate": rate}
     )
-    if score > progress.best_score:
+    # A score that is no number never wins, but the first weights are kept whatever theirs is.
+    if progress.best_step < 0 or math.isnan(progress.best_score) or score > progress.best_score:
         progress.best_score, progress.best_step = score, progress.step
 
 
@@ -343,16 +350,15 @@ def _checkpoint(
     progress: Progress,
 ) -> None:
     """Write the newest state, and the weights if they are the best; then drop older ones."""
-    weights = {name: value.contiguous() for name, value in student.state_dict().items()}
     if progress.best_step == progress.step:
         with atomic_directory(directory / f"best-{progress.step:08d}") as best:
-            save_file(weights, best / "model.safetensors")
+            save_model(student, str(best / "model.safetensors"))
     moments: dict[str, torch.Tensor] = {}
     for index, state in optimizer.state_dict()["state"].items():
         moments |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
     name = f"step-{progress.step:08d}"
     with atomic_directory(directory / name) as newest:
-        save_file(weights, newest / "model.safetensors")
+        save_model(student, str(newest / "model.safetensors"))
         save_file({**moments, "random": torch.get_rng_state()}, newest / "optimizer.safetensors")
         write_json(newest / "progress.json", asdict(progress))
     keep = {name, f"best-{progress.best_step:08d}"}
@@ -368,7 +374,7 @@ def _restore(
     if not found:
         return None
     newest = found[-1]
-    student.load_state_dict(load_file(newest / "model.safetensors"))
+    load_model(student, newest / "model.safetensors")
     tensors = load_file(newest / "optimizer.safetensors")
     torch.set_rng_state(tensors.pop("random"))
     state: dict[int, dict[str, torch.Tensor]] = {}

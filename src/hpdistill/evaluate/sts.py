@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.encoder import Embeddings, Encoder, unit
-from hpdistill.errors import EvaluationError, UsageError
+from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
+from hpdistill.errors import EvaluationError
 from hpdistill.evaluate._encode import encode_sentences
 from hpdistill.evaluate._spearman import spearman
 from hpdistill.progress import Report, silent
@@ -269,8 +269,7 @@ def check_prefixes(encoder: Encoder, dims: Sequence[int | None]) -> None:
         UsageError: Names the encoder and the widths allowed.
     """
     for dim in dims:
-        if dim is not None and not 1 <= dim <= encoder.dim:
-            raise UsageError(f"dim is {dim}; {encoder.name} allows 1 to {encoder.dim}")
+        check_prefix(encoder, dim)
 
 
 def _cosines(

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpdistill.encoder import Embeddings, Encoder, unit
-from hpdistill.errors import UsageError
+from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
 from hpdistill.progress import Report, silent
 from hpdistill.projection import Projection
 from hpdistill.pytorch import Precision, TorchEncoder
@@ -68,6 +67,7 @@ class JointEncoder:
         dim: int | None = None,
     ) -> Embeddings:
         """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
+        check_prefix(self, dim)
         parts = [encoder.encode(texts, batch_size=batch_size) for encoder in self._encoders]
         joint = side_by_side(parts, self._weights)
         return unit(joint, dim=dim) if normalize else joint[:, :dim]
@@ -105,8 +105,7 @@ class ProjectedEncoder:
         dim: int | None = None,
     ) -> Embeddings:
         """Embed and project texts; see `hpdistill.encoder.Encoder.encode`."""
-        if dim is not None and not 1 <= dim <= self.dim:
-            raise UsageError(f"dim is {dim}; {self.name} allows 1 to {self.dim}")
+        check_prefix(self, dim)
         vectors = self._projection.apply(self._encoder.encode(texts, batch_size=batch_size))
         return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
 
@@ -142,11 +141,12 @@ class Remembering:
         dim: int | None = None,
     ) -> Embeddings:
         """Embed texts, or give the vectors of an earlier call with the same texts."""
+        check_prefix(self, dim)
         key = text_hash(texts)
         if key not in self._kept:
             self._kept[key] = self.inner.encode(texts, batch_size=batch_size, normalize=False)
         kept = self._kept[key]
-        return unit(kept, dim=dim) if normalize else kept[:, :dim]
+        return unit(kept, dim=dim) if normalize else kept[:, :dim].copy()
 
 
 def load_teacher(

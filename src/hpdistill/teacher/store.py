@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hpdistill.encoder import Embeddings
-from hpdistill.errors import StoreError
+from hpdistill.errors import RunError, StoreError
 from hpdistill.files import atomic_path, json_hash, read_json, sha256_file, write_json
 
 __all__ = ["Store", "text_hash"]
@@ -89,8 +89,10 @@ class Store:
         Raises:
             StoreError: The shard is missing, cut short or altered.
         """
-        entry = self._shards[key]
-        path = self._path(key)
+        if key not in self:
+            path = self.directory / f"{key[:32]}.npy"
+            raise StoreError(f"shard {path} is missing", hint="Run again to have it computed.")
+        entry, path = self._shards[key], self._path(key)
         hint = f"Delete {path} and run again: only this shard is computed anew."
         if key not in self._verified:
             found = sha256_file(path)
@@ -114,7 +116,10 @@ class Store:
         path = self.directory / "manifest.json"
         if not path.is_file():
             return {}
-        manifest = read_json(path)
+        try:
+            manifest = read_json(path)
+        except RunError as error:
+            raise StoreError(str(error), hint=error.hint) from error
         hint = f"Delete {self.directory} to have these embeddings computed again."
         checksum = manifest.pop("checksum", None) if isinstance(manifest, dict) else None
         if checksum is None or checksum != json_hash(manifest):
