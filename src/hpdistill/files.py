@@ -14,7 +14,15 @@ from safetensors import SafetensorError
 
 from hpdistill.errors import RunError
 
-__all__ = ["atomic_directory", "atomic_path", "json_hash", "read_json", "sha256_file", "write_json"]
+__all__ = [
+    "atomic_directory",
+    "atomic_path",
+    "json_hash",
+    "make_directory",
+    "read_json",
+    "sha256_file",
+    "write_json",
+]
 
 
 @contextmanager
@@ -27,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with _clear_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             yield temporary
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
@@ -49,13 +57,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         with _clear_os_errors(path):
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            make_directory(temporary)
             yield temporary
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, unless they are there.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        with _clear_os_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {path}: {error.strerror}") from error
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can hold

@@ -6,6 +6,7 @@ subtracting the mean (a bias-free linear map), so that cosines before and after 
 the centred form P (t(s) - mean) is the textbook's. Both are here.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +83,9 @@ class Projection:
             "mean": self.mean,
             "explained_variance": self.explained_variance,
         }
-        metadata = {
-            "centred": str(self.centred).lower(),
-            "total_variance": repr(self.total_variance),
-        }
+        # One entry: safetensors writes several in an order that changes from run to run.
+        facts = {"centred": self.centred, "total_variance": self.total_variance}
+        metadata = {"projection": json.dumps(facts)}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -100,16 +100,16 @@ class Projection:
 
         try:
             with safe_open(path, framework="np") as handle:
-                metadata = handle.metadata() or {}
+                facts = json.loads((handle.metadata() or {})["projection"])
             tensors = load_file(path)
             return cls(
                 components=tensors["components"],
                 mean=tensors["mean"],
                 explained_variance=tensors["explained_variance"],
-                total_variance=float(metadata["total_variance"]),
-                centred=metadata["centred"] == "true",
+                total_variance=float(facts["total_variance"]),
+                centred=bool(facts["centred"]),
             )
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise WeightsError(f"{path} is not a projection of hpdistill: {error}") from error
 
 

@@ -360,7 +360,7 @@ def test_an_empty_file(distill, tmp_path):
     empty = tmp_path / "empty.txt"
     empty.touch()
     line = refused(distill(sentences=empty))
-    assert line == f"error: there are no sentences in {empty}: nothing to read there"
+    assert line == f"error: there are no sentences in {empty}"
 
 
 def test_a_file_of_blank_lines(distill, tmp_path):
@@ -411,7 +411,7 @@ def test_parquet_without_the_column(distill, sentences, tmp_path):
     texts = sentences(30)
     pq.write_table(pa.table({"question": texts, "answer": texts, "id": range(30)}), source)
     line = refused(distill(sentences=source, column="sentence"))
-    assert line == f"error: {source} has no column 'sentence'; it has: question, answer, id"
+    assert line == f"error: {source}: no column 'sentence'; columns: question, answer, id"
     ended = distill(sentences=source)
     assert "question, answer, id" in refused(ended)
     assert "--column" in hint(ended)
@@ -420,8 +420,9 @@ def test_parquet_without_the_column(distill, sentences, tmp_path):
 
 def test_the_name_of_a_file_is_printed_as_it_is(distill, tmp_path):
     source = tmp_path / "[bold]my [red]sentences[/].txt"
+    source.parent.mkdir()  # the slash of a closing tag is one of the path, too
     source.touch()
-    assert f"in {source}:" in refused(distill(sentences=source))
+    assert f"in {source}" in refused(distill(sentences=source))
 
 
 # -- values

@@ -43,7 +43,7 @@ def recipe(
         student=f"layers:{teacher_dir}:0,1",
         teachers=(
             WeightedModel(model=str(teacher_dir)),
-            WeightedModel(model=str(student_dir), weight=0.1),
+            WeightedModel(model=str(student_dir), weight=0.5),
         ),
         dim=24,
     )
@@ -88,7 +88,7 @@ def assert_like(run: Path, unbroken: Unbroken) -> None:
 
 def last_state(run: Path) -> dict[str, Any]:
     """Weights and optimiser after the last step, whether it was the best or not."""
-    (last,) = run.glob("checkpoints/*/step-*")
+    last = max(run.glob("checkpoints/*/step-????????"))
     state = {path.name: content(path) for path in last.glob("*.safetensors")}
     assert set(state) == {"model.safetensors", "optimizer.safetensors"}
     return {last.name: state}

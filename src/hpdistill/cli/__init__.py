@@ -11,6 +11,8 @@ from hpdistill.errors import HpdError
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="hpd",
     help="Turn a big sentence-embedding model into a small, fast one in the same similarity space.",
@@ -33,16 +35,20 @@ def main() -> None:
 
     try:
         app(arguments)
-    except HpdError as error:
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:
+            err.print("interrupted; what was complete is kept", highlight=False)
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
         if debug:
             traceback.print_exc()
-        err.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        if error.hint:
-            err.print(f"[dim]hint:[/] {_escape(error.hint)}", highlight=False, soft_wrap=True)
+        expected = isinstance(error, HpdError)
+        text = str(error) if expected else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        hint = error.hint if isinstance(error, HpdError) else "--debug shows where this comes from."
+        err.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
+        if hint:
+            err.print(f"[dim]hint:[/] {_escape(hint)}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        err.print("interrupted; what was complete is kept", highlight=False)
-        raise SystemExit(130) from None
 
 
 def _escape(text: str) -> str:

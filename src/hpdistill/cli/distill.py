@@ -102,6 +102,7 @@ def distill(
     """Distil a student. Interrupted, the same command goes on where it stopped."""
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import print_json, progress, require_train_extra
+    from hpdistill.files import read_json
 
     excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
     given = {
@@ -129,6 +130,10 @@ def distill(
         "training.precision": precision,
     }
     recipe = _recipe(out, recipe_file, {k: v for k, v in given.items() if v is not None}, resume)
+    if resume:
+        places = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
+        store = store or _path(places.get("store"))
+        evaluate = evaluate or _path(places.get("evaluation"))
     require_train_extra()
     from hpdistill.distill import distill as run
     from hpdistill.distill import report_tables
@@ -145,6 +150,10 @@ def distill(
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _recipe(

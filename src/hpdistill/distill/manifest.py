@@ -6,13 +6,13 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import HpdError, RunError
-from hpdistill.files import json_hash, read_json, write_json
+from hpdistill.files import json_hash, make_directory, read_json, write_json
 from hpdistill.recipe import Recipe
 
 __all__ = ["Manifest", "open_run"]
@@ -34,6 +34,8 @@ class Manifest:
         name: str,
         inputs: object,
         work: Callable[[], dict[str, Any]],
+        *,
+        outputs: Sequence[Path] = (),
     ) -> dict[str, Any]:
         """Do a stage unless it is complete with these inputs.
 
@@ -41,20 +43,19 @@ class Manifest:
             name: Of the stage.
             inputs: Everything that decides its result, as JSON.
             work: Does it, leaves its files in place, returns facts about it as JSON.
+            outputs: What it leaves; if one is gone, the stage is not complete.
 
         Returns:
             The facts, plus `hash` (of the inputs) for the stages that build on it.
         """
         key = json_hash(inputs)
-        done = self._data["stages"].get(name)
-        if done is not None and done["inputs"] == key:
-            return {**done["facts"], "hash": key}
-        # While it runs, neither it nor anything after it counts as complete.
-        self._data["stages"].pop(name, None)
-        self._save()
+        if self.is_complete(name, inputs) and all(path.exists() for path in outputs):
+            return {**self.stages[name]["facts"], "hash": key}
+        if self.stages.pop(name, None) is not None:
+            self._save()
         started = time.perf_counter()
         facts = work()
-        self._data["stages"][name] = {
+        self.stages[name] = {
             "inputs": key,
             "seconds": round(time.perf_counter() - started, 1),
             "peak_memory_mb": peak_memory_mb(),
@@ -62,6 +63,11 @@ class Manifest:
         }
         self._save()
         return {**facts, "hash": key}
+
+    def is_complete(self, name: str, inputs: object) -> bool:
+        """Whether a stage was done with these inputs."""
+        done = self.stages.get(name)
+        return done is not None and done["inputs"] == json_hash(inputs)
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -91,16 +97,24 @@ def open_run(
             process works in it.
     """
     _check_owner(directory, recipe, overwrite=overwrite)
-    recipe.save(directory / "recipe.toml")
-    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    make_directory(directory)
+    try:
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"cannot write {directory}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"another process is working in {directory}") from error
+        # Again: whoever held the lock may have made it another recipe's.
+        _check_owner(directory, recipe, overwrite=overwrite)
         for leftover in directory.rglob("*.tmp"):
             # Of a killed process: nobody else may be writing here now.
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        path = directory / "recipe.toml"
+        if not path.is_file() or not _holds(path, recipe):
+            recipe.save(path)
         yield Manifest(directory, header)
     finally:
         os.close(lock)
@@ -119,18 +133,30 @@ def _check_owner(directory: Path, recipe: Recipe, *, overwrite: bool) -> None:
         raise RunError(f"{directory} is a file; --out must name a directory")
     path = directory / "recipe.toml"
     if not path.is_file():
-        if any(entry.name != ".lock" for entry in directory.iterdir()):
+        entries = (entry.name for entry in directory.iterdir())
+        if any(name != ".lock" and not name.endswith(".tmp") for name in entries):
             raise RunError(
                 f"{directory} is not empty and holds no run", hint="Give --out a new directory."
             )
         return
-    try:
-        known = Recipe.load(path).hash == recipe.hash
-    except HpdError:
-        known = False
-    if not known and not overwrite:
+    if not overwrite and not _holds(path, recipe) and _has_begun(directory):
         raise RunError(
             f"{directory} holds a run of another recipe",
             hint="Give another --out, or --overwrite to replace it; "
             "teacher embeddings that still fit are kept.",
         )
+
+
+def _holds(path: Path, recipe: Recipe) -> bool:
+    try:
+        return Recipe.load(path).hash == recipe.hash
+    except HpdError:
+        return False
+
+
+def _has_begun(directory: Path) -> bool:
+    """Whether a stage is complete; a run that failed on its sources has nothing to lose."""
+    try:
+        return bool(read_json(directory / "manifest.json")["stages"])
+    except FileNotFoundError:
+        return False

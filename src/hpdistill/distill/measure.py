@@ -139,7 +139,14 @@ def _teachers(
     yield _Contender(
         name=label, encoder=whole, vectors=vectors, precision=precision, speed=1 / seconds
     )
-    cut = teacher_projection(embedded[:named], teacher[:named], min(recipe.dim, whole.dim))
+    cut = targets
+    if len(teacher) > named:
+        cut = teacher_projection(
+            embedded[:named],
+            teacher[:named],
+            min(recipe.dim, whole.dim),
+            centred=recipe.projection.centred,
+        )
     yield _Contender(
         name=f"{label}, PCA-{cut.dim}",
         encoder=ProjectedEncoder(whole, cut),

@@ -1,8 +1,8 @@
 """One distillation from sentences to a model directory, resumable at every arrow."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from hpdistill.distill.report import write_report
 from hpdistill.distill.stages import (
     Member,
     base_model,
+    check_before_embedding,
+    content_hashes,
     corpus_inputs,
     embed,
     joint_shards,
@@ -25,6 +27,7 @@ from hpdistill.distill.stages import (
     members,
     train_student,
 )
+from hpdistill.encoder import Embeddings
 from hpdistill.files import json_hash
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
@@ -78,11 +81,16 @@ def distill(
         EvaluationError: No STS data in `evaluation`.
     """
     teacher = members(recipe, report)
-    header = {"recipe": recipe.hash, "versions": versions(), "machine": machine()}
+    header = {
+        "recipe": recipe.hash,
+        "store": str(store) if store else None,
+        "evaluation": str(evaluation) if evaluation else None,
+        "versions": versions(),
+        "machine": machine(),
+    }
     with open_run(out, recipe, header, overwrite=overwrite) as manifest:
-        return _Run(
-            recipe, out, store or out / "targets", evaluation, teacher, manifest, report
-        ).all()
+        run = _Run(recipe, out, store or out / "targets", evaluation, teacher, manifest, report)
+        return run.all()
 
 
 @dataclass
@@ -96,103 +104,115 @@ class _Run:
     report: Report
 
     def all(self) -> Distilled:
-        corpus_facts = self._stage(
+        corpus_hash = self._stage(
             "corpus",
             corpus_inputs(self.recipe),
             lambda: make_corpus(self.recipe, self.out, self.report),
-        )
-        corpus = Corpus.open(self.out / "corpus")
-        identities = [
-            {"encoder": encoder_identity(m.source), "weight": m.weight} for m in self.teacher
-        ]
-        embedded: list[EmbeddedCorpus] = []
-
-        def embed_all() -> dict[str, Any]:
-            embedded[:] = embed(self.teacher, corpus, self.recipe, self.store, self.report)
-            return {
-                "encoders": [
-                    {
-                        "name": member.source.name,
-                        "weight": member.weight,
-                        "precision": encoder.precision,
-                        "calibration": encoder.calibration,
-                        "seconds": encoder.seconds,
-                        "sentences": corpus.count("train") + corpus.count("validation"),
-                    }
-                    for member, encoder in zip(self.teacher, embedded, strict=True)
-                ]
-            }
-
-        teacher_inputs = [corpus_facts["hash"], identities, _section(self.recipe, "teacher")]
-        teacher_facts = self._stage("teacher", teacher_inputs, embed_all)
-        if not embedded:
-            # Complete: this only looks the shards up, and computes what was deleted since.
-            embedded = embed(self.teacher, corpus, self.recipe, self.store, self.report)
-        precisions = [encoder.precision for encoder in embedded]
-        target_facts = self._stage(
+            "corpus/summary.json",
+        )["hash"]
+        teacher = self._stage("teacher", self._teacher_inputs(corpus_hash), self._embed)
+        targets_hash = self._stage(
             "targets",
             [
-                teacher_facts["hash"],
-                precisions,
+                teacher["hash"],
+                [encoder["precision"] for encoder in teacher["encoders"]],
                 self.recipe.dim,
-                _section(self.recipe, "projection"),
+                self._section("projection"),
             ],
-            lambda: make_targets(embedded, self.teacher, corpus, self.recipe, self.out),
-        )
-        student_facts = self._stage(
+            lambda: make_targets(self.embedded, self.teacher, self.corpus, self.recipe, self.out),
+            "targets/projection.safetensors",
+            "targets/train.npy",
+        )["hash"]
+        base = encoder_identity(base_model(self.recipe, self.report))
+        student_hash = self._stage(
             "student",
-            [
-                target_facts["hash"],
-                self.recipe.student,
-                encoder_identity(base_model(self.recipe, self.report)),
-                self.recipe.seed,
-                _section(self.recipe, "head"),
-            ],
-            lambda: make_student(self.recipe, corpus, self.out, self.report),
-        )
-        validation = np.concatenate(list(joint_shards(embedded, self.teacher, "validation")))
-
-        training_inputs = [student_facts["hash"], _section(self.recipe, "training")]
-
-        def train_and_write() -> dict[str, Any]:
-            student, trained = train_student(
-                self.recipe, corpus, self.out, validation, json_hash(training_inputs), self.report
-            )
-            write_model(
-                student,
-                self.recipe,
-                self.teacher,
-                corpus,
-                self.out,
-                validation=validation,
-                trained=trained,
-            )
-            return trained.to_dict()
-
-        training_facts = self._stage("training", training_inputs, train_and_write)
-        measured = self._stage(
-            "report",
-            [training_facts["hash"], str(self.evaluation or "")],
-            lambda: {
-                "rows": measure(
-                    self.recipe,
-                    self.teacher,
-                    embedded,
-                    corpus,
-                    self.out,
-                    evaluation=self.evaluation,
-                    report=self.report,
-                )
-            },
-        )
+            [targets_hash, self.recipe.student, base, self.recipe.seed, self._section("head")],
+            lambda: make_student(self.recipe, self.corpus, self.out, self.report),
+            "init/modules.json",
+        )["hash"]
+        training_inputs = [student_hash, self._section("training")]
+        training_hash = self._stage(
+            "training",
+            training_inputs,
+            lambda: self._train(json_hash(training_inputs)),
+            "model/modules.json",
+        )["hash"]
+        content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
+        measured = self._stage("report", [training_hash, content], self._measure)
         write_report(self.recipe, self.out, measured["rows"], self.manifest.stages, self.evaluation)
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
 
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What the first stage left."""
+        return Corpus.open(self.out / "corpus")
+
+    @cached_property
+    def embedded(self) -> list[EmbeddedCorpus]:
+        """The teacher's embeddings; what is in the store is only looked up."""
+        return embed(self.teacher, self.corpus, self.recipe, self.store, self.report)
+
+    @cached_property
+    def validation(self) -> Embeddings:
+        """The teacher's unit vectors of the validation split, (m, width)."""
+        return np.concatenate(list(joint_shards(self.embedded, self.teacher, "validation")))
+
     def _stage(
-        self, name: str, inputs: object, work: Callable[[], dict[str, Any]]
+        self, name: str, inputs: object, work: Callable[[], dict[str, Any]], *outputs: str
     ) -> dict[str, Any]:
-        return self.manifest.stage(name, [CODE, inputs], work)
+        paths = [self.out / output for output in outputs]
+        return self.manifest.stage(name, [CODE, inputs], work, outputs=paths)
 
+    def _section(self, name: str) -> object:
+        return self.recipe.to_dict()[name]
 
-def _section(recipe: Recipe, name: str) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(json.dumps(recipe.to_dict()))[name]
+    def _teacher_inputs(self, corpus_hash: str) -> object:
+        identities = [
+            {"encoder": encoder_identity(m.source), "weight": m.weight} for m in self.teacher
+        ]
+        return [corpus_hash, identities, self._section("teacher")]
+
+    def _embed(self) -> dict[str, Any]:
+        check_before_embedding(self.recipe, self.teacher, self.corpus, self.report)
+        sentences = self.corpus.count("train") + self.corpus.count("validation")
+        pairs = zip(self.teacher, self.embedded, strict=True)
+        return {
+            "encoders": [
+                {
+                    "name": member.source.name,
+                    "weight": member.weight,
+                    "precision": encoder.precision,
+                    "calibration": encoder.calibration,
+                    "seconds": encoder.seconds,
+                    "sentences": sentences,
+                }
+                for member, encoder in pairs
+            ]
+        }
+
+    def _train(self, key: str) -> dict[str, Any]:
+        student, trained = train_student(
+            self.recipe, self.corpus, self.out, self.validation, key, self.report
+        )
+        write_model(
+            student,
+            self.recipe,
+            self.teacher,
+            self.corpus,
+            self.out,
+            validation=self.validation,
+            trained=trained,
+        )
+        return trained.to_dict()
+
+    def _measure(self) -> dict[str, Any]:
+        rows = measure(
+            self.recipe,
+            self.teacher,
+            self.embedded,
+            self.corpus,
+            self.out,
+            evaluation=self.evaluation,
+            report=self.report,
+        )
+        return {"rows": rows}

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_2_0
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus
 from hpdistill.distill.training import TokenCache, Trained, train
 from hpdistill.encoder import Embeddings, unit
+from hpdistill.errors import CorpusError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path, sha256_file
 from hpdistill.progress import Report
@@ -40,6 +41,8 @@ from hpdistill.weights import ModelSource, resolve
 __all__ = [
     "Member",
     "base_model",
+    "check_before_embedding",
+    "content_hashes",
     "corpus_inputs",
     "embed",
     "joint_shards",
@@ -51,6 +54,10 @@ __all__ = [
     "teacher_projection",
     "train_student",
 ]
+
+
+MIN_VALIDATION = 3
+"""Sentences that fidelity needs."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,14 @@ def base_model(recipe: Recipe, report: Report) -> ModelSource:
 
 def corpus_inputs(recipe: Recipe) -> dict[str, Any]:
     """What decides the corpus: the recipe's part, the seed, and the content of every source."""
+    contents = content_hashes([*recipe.corpus.sources, *recipe.corpus.exclude])
+    return {"recipe": asdict(recipe.corpus), "seed": recipe.seed, "contents": contents}
+
+
+def content_hashes(names: Sequence[str]) -> dict[str, str]:
+    """What the named files, folders and `pydoc` hold now; a hub's dataset goes by its name."""
     contents: dict[str, str] = {}
-    for name in (*recipe.corpus.sources, *recipe.corpus.exclude):
+    for name in names:
         path = Path(name)
         if path.is_file():
             contents[name] = sha256_file(path)
@@ -97,7 +110,28 @@ def corpus_inputs(recipe: Recipe) -> dict[str, Any]:
                 f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()
             }
             contents[name] = f"python {platform.python_version()}: {', '.join(sorted(packages))}"
-    return {"recipe": asdict(recipe.corpus), "seed": recipe.seed, "contents": contents}
+    return contents
+
+
+def check_before_embedding(
+    recipe: Recipe, teacher: Sequence[Member], corpus: Corpus, report: Report
+) -> None:
+    """Refuse what could only fail after hours of embedding.
+
+    Raises:
+        UsageError: k is larger than the teacher's width or than the sentences allow, or the
+            student names layers that its model lacks.
+        CorpusError: Too few sentences to hold some out.
+    """
+    if corpus.count("validation") < MIN_VALIDATION:
+        total = corpus.count("train") + corpus.count("validation")
+        raise CorpusError(
+            f"{total} sentences are too few: {MIN_VALIDATION} must be held out, "
+            "and at most one in five is"
+        )
+    width = sum(TorchEncoder.load(member.source).dim for member in teacher)
+    check_dim(recipe.dim, width=width, sentences=corpus.count("train"))
+    build_student(recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report)
 
 
 def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:
@@ -110,12 +144,7 @@ def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:
 def embed(
     teacher: list[Member], corpus: Corpus, recipe: Recipe, store: Path, report: Report
 ) -> list[EmbeddedCorpus]:
-    """Embed the corpus with each encoder; resumable at each shard.
-
-    Raises:
-        UsageError: There are fewer training sentences than k; found before hours of embedding.
-    """
-    check_dim(recipe.dim, width=recipe.dim, sentences=corpus.count("train"))
+    """Embed the corpus with each encoder; resumable at each shard."""
     return [
         embed_corpus(member.source, corpus, store, recipe=recipe.teacher, report=report)
         for member in teacher
@@ -152,14 +181,12 @@ def make_targets(
     projection.save(targets / "projection.safetensors")
     for split in ("train", "validation"):
         shape = (corpus.count(split), recipe.dim)
-        with atomic_path(targets / f"{split}.npy") as temporary:
-            array = open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-            start = 0
+        # Written, not mapped: on a full disk a mapped page kills the process.
+        with atomic_path(targets / f"{split}.npy") as temporary, temporary.open("wb") as handle:
+            description = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            write_array_header_2_0(handle, description)
             for shard in joint_shards(embedded, teacher, split):
-                array[start : start + len(shard)] = unit(projection.apply(shard))
-                start += len(shard)
-            array.flush()
-            del array
+                handle.write(unit(projection.apply(shard)).tobytes())
     return {"explained_share": round(projection.explained_share, 4), "width": projection.width}
 
 
@@ -233,10 +260,10 @@ def train_student(
 
 
 def teacher_projection(
-    embedded: Sequence[EmbeddedCorpus], teacher: Sequence[Member], dim: int
+    embedded: Sequence[EmbeddedCorpus], teacher: Sequence[Member], dim: int, *, centred: bool
 ) -> Projection:
-    """PCA of some of the teacher's encoders alone, uncentred, on the whole training split."""
-    return fit_pca(joint_shards(embedded, teacher, "train"), dim)
+    """PCA of some of the teacher's encoders alone, on the whole training split."""
+    return fit_pca(joint_shards(embedded, teacher, "train"), dim, centred=centred)
 
 
 def evenly(count: int, limit: int | None) -> NDArray[np.bool_]:
