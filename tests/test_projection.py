@@ -216,11 +216,13 @@ def test_tensors_of_something_else_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"dense\.safetensors is not a projection"):
         Projection.load(path)
     tensors = {"components": np.eye(3, dtype=np.float32), "mean": np.zeros(3, np.float32)}
-    save_file(tensors, path, metadata={"centred": "false", "total_variance": "1.0"})
+    save_file(tensors, path, metadata={"projection": '{"centred": false, "total_variance": 1}'})
     with pytest.raises(WeightsError, match="explained_variance"):
         Projection.load(path)
     tensors["explained_variance"] = np.zeros(3, np.float32)
-    save_file(tensors, path, metadata={"centred": "false", "total_variance": "much"})
+    save_file(
+        tensors, path, metadata={"projection": '{"centred": false, "total_variance": "much"}'}
+    )
     with pytest.raises(WeightsError, match="much"):
         Projection.load(path)
 

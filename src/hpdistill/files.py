@@ -4,15 +4,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from hpdistill.errors import RunError
+from hpdistill.errors import HpdError, RunError
 
 __all__ = [
     "atomic_directory",
@@ -125,10 +124,12 @@ def _clear_os_errors(path: Path) -> Iterator[None]:
     }
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None)
-        # NumPy reports a short write without a number; safetensors has a class of its own.
-        unnumbered = number is None and type(error) in (OSError, SafetensorError)
+    except HpdError:
+        raise
+    except Exception as error:
+        number = _system_error(error)
+        # NumPy reports a short write by an OSError without a number.
+        unnumbered = number is None and type(error) is OSError
         if number not in reasons and not unnumbered:
             raise
         reason = str(error).splitlines()[0] if unnumbered else reasons[number or 0]
@@ -136,3 +137,10 @@ def _clear_os_errors(path: Path) -> Iterator[None]:
             f"cannot write {path}: {reason}",
             hint="What was complete is kept: make room, then run the same command again.",
         ) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number of an error; libraries written in Rust have it in their text only."""
+    number = getattr(error, "errno", None)
+    found = re.search(r"\(os error (\d+)\)", str(error)) if number is None else None
+    return int(found[1]) if found else number

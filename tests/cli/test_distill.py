@@ -628,13 +628,12 @@ def largest_file(size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("size", "written"),
     [
-        (100, []),
         (2_000, []),
         (10_000, ["corpus"]),
         (20_000, ["corpus", "teacher", "targets"]),
         (70_000, ["corpus", "teacher", "targets", "student"]),
     ],
-    ids=["recipe", "corpus", "shard", "student", "checkpoint"],
+    ids=["corpus", "shard", "student", "checkpoint"],
 )
 def test_a_full_disk(size, written, distill, run, tmp_path):
     out = tmp_path / "full"

@@ -51,8 +51,9 @@ class Manifest:
         key = json_hash(inputs)
         if self.is_complete(name, inputs) and all(path.exists() for path in outputs):
             return {**self.stages[name]["facts"], "hash": key}
-        if self.stages.pop(name, None) is not None:
-            self._save()
+        # While it runs, it does not count as complete.
+        self.stages.pop(name, None)
+        self._save()
         started = time.perf_counter()
         facts = work()
         self.stages[name] = {

@@ -110,6 +110,8 @@ class _Run:
             lambda: make_corpus(self.recipe, self.out, self.report),
             "corpus/summary.json",
         )["hash"]
+        # Opened even if nothing is left to do, so that damage does not pass for a finished run.
+        self.corpus = Corpus.open(self.out / "corpus")
         teacher = self._stage("teacher", self._teacher_inputs(corpus_hash), self._embed)
         targets_hash = self._stage(
             "targets",
@@ -141,11 +143,6 @@ class _Run:
         measured = self._stage("report", [training_hash, content], self._measure)
         write_report(self.recipe, self.out, measured["rows"], self.manifest.stages, self.evaluation)
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        """What the first stage left."""
-        return Corpus.open(self.out / "corpus")
 
     @cached_property
     def embedded(self) -> list[EmbeddedCorpus]:
