@@ -197,6 +197,14 @@ def test_a_projection_comes_back_from_disk(tmp_path: Path, centred: bool) -> Non
     assert [file.name for file in path.parent.iterdir()] == ["projection.safetensors"]
 
 
+def test_equal_projections_are_equal_files(tmp_path: Path) -> None:
+    contents = set()
+    for number in range(8):
+        fit_pca([cloud()], 5).save(tmp_path / f"{number}.safetensors")
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+
+
 def test_a_file_that_is_no_projection_is_named(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
     fit_pca([cloud()], 5).save(good)
