@@ -16,6 +16,7 @@ from hpdistill.errors import HpdError, RunError
 __all__ = [
     "atomic_directory",
     "atomic_path",
+    "is_temporary",
     "json_hash",
     "make_directory",
     "read_json",
@@ -63,6 +64,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file or directory has the name that `atomic_path` gives while it is written."""
+    return re.search(r"\.\d+\.tmp$", path.name) is not None
 
 
 def make_directory(path: Path) -> None:

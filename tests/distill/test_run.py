@@ -393,12 +393,13 @@ def test_overwriting_there_and_back_gives_the_first_model(run, recipe, finished)
     assert model_files(run) == model_files(finished.model.parent)
 
 
-def test_a_directory_of_something_else_is_refused_even_with_overwrite(recipe, tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
+@pytest.mark.parametrize("name", ["thesis.tex", "thesis.tmp"])
+def test_a_directory_of_something_else_is_refused_even_with_overwrite(name, recipe, tmp_path):
+    (tmp_path / name).write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(RunError, match="is not empty and holds no run"):
             distill(recipe(), tmp_path, overwrite=overwrite)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_empty_directory_is_taken(recipe, store, tmp_path):
@@ -425,12 +426,11 @@ def test_a_run_that_another_process_works_in_is_left_alone(run, recipe):
         ({"dim": 73}, r"dim 73 .* 1 to 72"),
         ({"dim": 49, "anchor": 0.0}, r"dim 49 .* 1 to 48"),
         ({"dim": 70, "corpus__limit": 50}, r"dim 70 .* there are 40"),
+        ({"projection__fit_sentences": 5}, r"dim 8 .* there are 5"),
     ],
-    ids=["k over the width", "k over the teacher's width", "k over the sentences"],
+    ids=["the width", "the teacher's width", "the sentences", "the sentences to fit on"],
 )
-def test_a_width_that_pca_cannot_give_is_refused_before_embedding(
-    changes, message, recipe, tmp_path
-):
+def test_a_k_over_what_pca_can_give_is_refused_before_embedding(changes, message, recipe, tmp_path):
     with pytest.raises(UsageError, match=message):
         distill(recipe(**changes), tmp_path / "run")
     assert not shards(tmp_path / "run/targets")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import HpdError, RunError
-from hpdistill.files import json_hash, make_directory, read_json, write_json
+from hpdistill.files import is_temporary, json_hash, make_directory, read_json, write_json
 from hpdistill.recipe import Recipe
 
 __all__ = ["Manifest", "open_run"]
@@ -110,9 +110,12 @@ def open_run(
             raise RunError(f"another process is working in {directory}") from error
         # Again: whoever held the lock may have made it another recipe's.
         _check_owner(directory, recipe, overwrite=overwrite)
-        for leftover in directory.rglob("*.tmp"):
-            # Of a killed process: nobody else may be writing here now.
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        # Of a killed process: nobody else may be writing here now.
+        for leftover in filter(is_temporary, list(directory.rglob("*.tmp"))):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)  # it may have gone with its directory
         path = directory / "recipe.toml"
         if not path.is_file() or not _holds(path, recipe):
             recipe.save(path)
@@ -134,8 +137,7 @@ def _check_owner(directory: Path, recipe: Recipe, *, overwrite: bool) -> None:
         raise RunError(f"{directory} is a file; --out must name a directory")
     path = directory / "recipe.toml"
     if not path.is_file():
-        entries = (entry.name for entry in directory.iterdir())
-        if any(name != ".lock" and not name.endswith(".tmp") for name in entries):
+        if any(entry.name != ".lock" and not is_temporary(entry) for entry in directory.iterdir()):
             raise RunError(
                 f"{directory} is not empty and holds no run", hint="Give --out a new directory."
             )

@@ -130,7 +130,8 @@ def check_before_embedding(
             "and at most one in five is"
         )
     width = sum(TorchEncoder.load(member.source).dim for member in teacher)
-    check_dim(recipe.dim, width=width, sentences=corpus.count("train"))
+    fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
+    check_dim(recipe.dim, width=width, sentences=fitted)
     build_student(recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report)
 
 
