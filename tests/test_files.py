@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -294,6 +294,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), json_values, max_size=5), st.randoms())
 def test_the_hash_of_json_does_not_depend_on_order(value: dict[str, object], chance) -> None:
     keys = list(value)

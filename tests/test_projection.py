@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -46,7 +46,7 @@ def test_streamed_pca_is_the_svd_of_the_whole_matrix(offset: float) -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, COUNT), max_size=12))
 def test_any_sharding_gives_the_same_projection(cuts: list[int]) -> None:
     vectors = cloud()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpdistill.errors import UsageError
@@ -192,7 +192,7 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(recipes)
 def test_toml_gives_back_the_recipe(recipe: Recipe) -> None:
     again = Recipe.from_toml(recipe.to_toml())
@@ -411,7 +411,7 @@ def test_a_model_with_a_bad_weight_is_refused(text: str) -> None:
 
 
 @given(st.floats(min_value=1e-6, max_value=1e6), names.filter(lambda name: ":" not in name))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_a_weighted_model_prints_is_parsed_back(weight: float, name: str) -> None:
     assert WeightedModel.parse(f"{name}:{weight}") == WeightedModel(model=name, weight=weight)
 

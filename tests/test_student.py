@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -285,7 +285,7 @@ def test_the_bias_is_not_penalised() -> None:
     np.testing.assert_allclose(one[1] + 5, other[1], atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(0.01, 100))
 def test_the_penalty_is_relative_to_the_inputs(scale: float) -> None:
     inputs, targets = regression()

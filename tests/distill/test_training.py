@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -52,6 +52,7 @@ RECIPE = TrainingRecipe(
 ids = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=9)
 
 
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(ids, min_size=1, max_size=5), min_size=1, max_size=4), st.data())
 def test_tokens_come_back(chunks: list[list[list[int]]], data: st.DataObject) -> None:
     cache = TokenCache(iter(chunks), max_tokens=9)
@@ -80,7 +81,7 @@ def lengths_of(count: int, *, seed: int = 0) -> NDArray[np.int32]:
     return np.clip(generator.lognormal(3, 0.8, count), 3, 128).astype(np.int32)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 700), st.integers(1, 70), st.integers(0, 2**32), st.integers(0, 50))
 def test_an_epoch_holds_every_sentence_once(
     count: int, batch_size: int, seed: int, epoch: int
@@ -218,6 +219,7 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
     assert rates[-1] == 0
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 2000), st.floats(0, 1, exclude_max=True))
 def test_the_rate_is_in_bounds_for_any_training(steps: int, warmup: float) -> None:
     rates = np.array([schedule(step, steps, warmup) for step in range(steps)])

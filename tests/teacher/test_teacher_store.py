@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpdistill.encoder import Embeddings, unit
@@ -52,6 +52,7 @@ def test_shards_are_found_by_their_text(store: Store) -> None:
 chunks = st.lists(st.text(), max_size=4)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(chunks, chunks)
 def test_hashes_of_texts_differ_when_texts_do(one: list[str], other: list[str]) -> None:
     assert (text_hash(one) == text_hash(other)) == (one == other)
