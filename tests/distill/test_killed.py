@@ -1,12 +1,12 @@
 """A distillation that is killed, interrupted or out of disk, and the same command again."""
 
 import json
+import os
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -277,32 +277,43 @@ def test_a_second_process_leaves_the_first_alone(server, command, recipe, unbrok
 
 
 class SmallDisk:
-    """A disk that can grow: a real one where mounting is allowed, else a limit on files' sizes."""
+    """Little room on a disk: a real one where mounting is allowed, else a limit on files' sizes."""
 
-    def __init__(self, place: Path, size: int) -> None:
+    SIZE = 8 * 2**20
+
+    def __init__(self, place: Path, room: int) -> None:
         self.place = place
+        self.room = room
         place.mkdir()
-        self.size = size
-        self.real = self._mount("size")
+        self.handle = self._mount()
+        if self.handle is not None:
+            self.place = Path(f"/proc/{os.getpid()}/fd/{self.handle}")
+            (self.place / "filler").write_bytes(bytes(self.SIZE - room))
 
-    def grow(self, by: int) -> None:
-        self.size += by
-        if self.real:
-            assert self._mount("remount,size")
+    def make_room(self, more: int) -> None:
+        self.room += more
+        if self.handle is not None:
+            os.truncate(self.place / "filler", self.SIZE - self.room)
 
     @property
     def file_limit(self) -> int | None:
-        return None if self.real else self.size
+        return self.room if self.handle is None else None
 
-    def _mount(self, options: str) -> bool:
-        line = ["mount", "-t", "tmpfs", "-o", f"{options}={self.size}", "tmpfs", str(self.place)]
-        with suppress(FileNotFoundError):
-            return subprocess.run(line, capture_output=True, check=False).returncode == 0
-        return False
+    def _mount(self) -> int | None:
+        """Mount a disk that lives as long as this process has it open, however that ends."""
+        line = ["mount", "-t", "tmpfs", "-o", f"size={self.SIZE}", "tmpfs", str(self.place)]
+        try:
+            if subprocess.run(line, capture_output=True, check=False).returncode:
+                return None
+        except FileNotFoundError:
+            return None
+        handle = os.open(self.place, os.O_RDONLY)
+        subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+        return handle
 
     def remove(self) -> None:
-        if self.real:
-            subprocess.run(["umount", str(self.place)], check=True)
+        if self.handle is not None:
+            os.close(self.handle)
 
 
 @pytest.fixture
@@ -313,7 +324,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def test_a_full_disk_costs_nothing_but_the_time_to_make_room(disk, server, command, unbroken):
-    """The same command again and again, on a disk that gets a little larger each time."""
+    """The same command again and again, with a little more room each time."""
     run = disk.place / "run"
     for _ in range(100):
         attempt = server.start(*command, run, file_limit=disk.file_limit)
@@ -325,6 +336,6 @@ def test_a_full_disk_costs_nothing_but_the_time_to_make_room(disk, server, comma
         (error,) = (line for line in attempt.output.splitlines() if line.startswith("error:"))
         assert error.startswith(f"error: cannot write {disk.place}")
         # In steps smaller than the files that come next.
-        disk.grow((160 if (run / "init").is_dir() else 20) * 1024)
+        disk.make_room((160 if (run / "init").is_dir() else 20) * 1024)
     assert code == 0
     assert_like(run, unbroken)
