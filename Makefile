@@ -47,7 +47,7 @@ $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
-	$(INSTALL) -e '.[train,dev]'
+	$(INSTALL) -e '.[train,eval,dev]'
 	@touch $@ $(VENV)/.train
 
 $(VENV)/.weights: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python

@@ -1,6 +1,6 @@
 """Turn a big sentence-embedding model into a small, fast one in the same similarity space.
 
-    from hpdistill import CorpusRecipe, Recipe, WeightedModel
+    from hpdistill import CorpusRecipe, Encoder, Recipe, WeightedModel
     from hpdistill.distill import distill
 
     recipe = Recipe(
@@ -10,6 +10,9 @@
         corpus=CorpusRecipe(sources=("sentences.txt",)),
     )
     result = distill(recipe, Path("run"))
+
+    with Encoder.load("run/model") as encoder:  # needs no PyTorch
+        vectors = encoder.encode(["how do I remove duplicate rows"])  # (1, 128)
 
 Names are imported when they are first used: `import hpdistill` imports neither torch nor numpy.
 """
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
         TrainingRecipe,
         WeightedModel,
     )
+    from hpdistill.runtime import Encoder, TruncationWarning
 
 __all__ = [
     "CorpusError",
     "CorpusRecipe",
+    "Encoder",
     "EvaluationError",
     "HeadRecipe",
     "HpdError",
@@ -53,6 +58,7 @@ __all__ = [
     "TeacherRecipe",
     "TorchEncoder",
     "TrainingRecipe",
+    "TruncationWarning",
     "UsageError",
     "WeightedModel",
     "WeightsError",
@@ -82,6 +88,7 @@ _HOMES = {
         "TrainingRecipe",
         "WeightedModel",
     ),
+    "runtime": ("Encoder", "TruncationWarning"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,12 +9,14 @@ is a bug. The command line prints the message, then the hint, and exits with cod
     ├── WeightsError    a model that cannot be found, fetched, verified or trusted
     ├── StoreError      teacher embeddings that are damaged or cannot be computed
     ├── RunError        a run directory that holds something else
+    ├── ExportError     a model that cannot become a graph, or a graph that disagrees with it
     └── EvaluationError evaluation data that is missing or malformed
 """
 
 __all__ = [
     "CorpusError",
     "EvaluationError",
+    "ExportError",
     "HpdError",
     "RunError",
     "StoreError",
@@ -54,6 +56,10 @@ class StoreError(HpdError):
 
 class RunError(HpdError):
     """A run directory that holds something else than expected."""
+
+
+class ExportError(HpdError):
+    """A model that cannot become a graph, or a graph that disagrees with its model."""
 
 
 class EvaluationError(HpdError):

@@ -9,7 +9,15 @@ from typing import Any
 
 __all__ = ["machine", "versions"]
 
-_PACKAGES = ("hpdistill", "numpy", "torch", "transformers", "sentence-transformers")
+_PACKAGES = (
+    "hpdistill",
+    "numpy",
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+)
 
 
 def machine() -> dict[str, Any]:

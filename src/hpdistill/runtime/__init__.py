@@ -1,0 +1,14 @@
+"""Models without PyTorch: ONNX graphs on ONNX Runtime, static models in NumPy.
+
+    from hpdistill import Encoder
+
+    with Encoder.load("run/model") as encoder:
+        vectors = encoder.encode(["how do I remove duplicate rows"])  # (1, 128)
+
+Never imports torch, transformers or scipy.
+"""
+
+from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
+from hpdistill.runtime.encoder import Encoder, EncoderPrecision
+
+__all__ = ["EmbeddingPrecision", "Encoder", "EncoderPrecision", "Truncation", "TruncationWarning"]
