@@ -3,15 +3,15 @@
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from file_limits import largest_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -22,24 +22,15 @@ from hpdistill.files import (
     atomic_path,
     json_hash,
     read_json,
+    remove_leftovers,
     sha256_file,
+    text_hash,
     write_json,
 )
 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Within the block the system refuses to let any file grow larger."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
@@ -256,6 +247,73 @@ def test_what_a_killed_process_left_is_not_mixed_in(tmp_path: Path) -> None:
     assert names(tmp_path / "run") == ["whole"]
 
 
+def killed(directory: Path, *, minutes_ago: float) -> list[str]:
+    """Let a process be killed while it writes; returns what it leaves."""
+    subprocess.run([sys.executable, "-c", KILLED, str(directory)], check=False)
+    left = sorted(directory.rglob("*"), reverse=True)
+    moment = time.time() - 60 * minutes_ago
+    for path in left:
+        os.utime(path, (moment, moment))
+    return names(directory)
+
+
+def test_what_killed_processes_left_is_removed_from_a_shared_directory(tmp_path: Path) -> None:
+    left = killed(tmp_path, minutes_ago=2)
+    assert len(left) == 2
+    (tmp_path / "kept").write_text("")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["kept"]
+
+
+def test_what_another_container_may_be_writing_is_kept(tmp_path: Path) -> None:
+    left = killed(tmp_path, minutes_ago=0.5)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == left
+
+
+def test_one_fresh_file_in_an_old_directory_keeps_it(tmp_path: Path) -> None:
+    left = killed(tmp_path, minutes_ago=2)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    os.utime(folder / "inner")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [name for name in left if name.startswith("directory")]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.{}.tmp", "a.0.tmp", "a.1.tmp", "a.tmp", "a.x.tmp", "a.9.tmp.npy", "a.9{:040}.tmp"]
+)
+def test_what_a_live_process_writes_or_somebody_else_named_is_kept(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name.format(os.getpid())
+    path.write_text("")
+    os.utime(path, (1, 1))
+    remove_leftovers(tmp_path)
+    assert path.exists()
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "thesis").write_text("years of work")
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    link = tmp_path / f"a.{int(done.stdout)}.tmp"
+    link.symlink_to(target)
+    for path in (target / "thesis", target):
+        os.utime(path, (1, 1))
+    os.utime(link, (1, 1), follow_symlinks=False)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["target"]
+    assert names(target) == ["thesis"]
+
+
+def test_a_missing_directory_has_no_leftovers(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_file_in_the_way_of_a_directory_is_said_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "run"
     path.write_text("mine")
@@ -317,3 +375,9 @@ def test_hashes_are_sha256(tmp_path: Path) -> None:
     # Sha256 of the four bytes null.
     null = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b"
     assert json_hash(None) == null
+
+
+def test_the_hash_of_texts_knows_their_boundaries() -> None:
+    lists = [[], [""], ["", ""], ["ab"], ["a", "b"], ["b", "a"], ["\ud800"], ["a", "", "b"]]
+    assert len({text_hash(texts) for texts in lists}) == len(lists)
+    assert text_hash(iter(["a", "b"])) == text_hash(("a", "b"))

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,18 @@ from hpdistill.errors import HpdError, RunError
 __all__ = [
     "atomic_directory",
     "atomic_path",
+    "clear_os_errors",
     "is_temporary",
     "json_hash",
     "make_directory",
     "read_json",
+    "remove_leftovers",
     "sha256_file",
+    "text_hash",
     "write_json",
 ]
+
+_QUIET_SECONDS = 60
 
 
 @contextmanager
@@ -34,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with _clear_os_errors(path):
+        with clear_os_errors(path):
             make_directory(path.parent)
             yield temporary
             with temporary.open("rb+") as handle:
@@ -55,7 +61,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with _clear_os_errors(path):
+        with clear_os_errors(path):
             shutil.rmtree(temporary, ignore_errors=True)
             make_directory(temporary)
             yield temporary
@@ -68,7 +74,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 def is_temporary(path: Path) -> bool:
     """Whether a file or directory has the name that `atomic_path` gives while it is written."""
-    return re.search(r"\.\d+\.tmp$", path.name) is not None
+    return _writer(path) is not None
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what killed processes left half-written in a directory that several may share.
+
+    Only what `atomic_path` and `atomic_directory` name so, whose process is gone, and which nobody
+    has touched for a minute: a process of another container or host, which cannot be seen from
+    here, may be writing it.
+    """
+    for path in sorted(directory.glob("*.tmp")):
+        pid = _writer(path)
+        # What cannot be removed, or went meanwhile, is no reason to fail.
+        with suppress(OSError):
+            if pid is None or _is_alive(pid) or time.time() - _last_change(path) < _QUIET_SECONDS:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def make_directory(path: Path) -> None:
@@ -78,7 +103,7 @@ def make_directory(path: Path) -> None:
         RunError: It cannot be made.
     """
     try:
-        with _clear_os_errors(path):
+        with clear_os_errors(path):
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make {path}: {error.strerror}") from error
@@ -110,6 +135,16 @@ def json_hash(value: Any) -> str:  # noqa: ANN401 - whatever json can hold
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def text_hash(texts: Iterable[str]) -> str:
+    """Sha256 over texts and their boundaries, in hexadecimal."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """Sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
@@ -117,7 +152,15 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def _clear_os_errors(path: Path) -> Iterator[None]:
+def clear_os_errors(
+    path: Path | str,
+    hint: str = "What was complete is kept: make room, then run the same command again.",
+) -> Iterator[None]:
+    """Say in one line why the system refuses to write `path`.
+
+    Raises:
+        RunError: The disk is full, or the place cannot be written.
+    """
     reasons = {
         errno.ENOSPC: "the disk is full",
         errno.EDQUOT: "the disk quota is used up",
@@ -139,10 +182,28 @@ def _clear_os_errors(path: Path) -> Iterator[None]:
         if number not in reasons and not unnumbered:
             raise
         reason = str(error).splitlines()[0] if unnumbered else reasons[number or 0]
-        raise RunError(
-            f"cannot write {path}: {reason}",
-            hint="What was complete is kept: make room, then run the same command again.",
-        ) from error
+        raise RunError(f"cannot write {path}: {reason}", hint=hint) from error
+
+
+def _writer(path: Path) -> int | None:
+    """The process that gave a temporary file or directory its name."""
+    found = re.search(r"\.(\d+)\.tmp$", path.name)
+    return int(found[1]) if found else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; a name that is not ours
+        return True
+    return True
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or anything in a directory, was last written to."""
+    return max(inner.lstat().st_mtime for inner in (path, *path.rglob("*")))
 
 
 def _system_error(error: Exception) -> int | None:

@@ -1,51 +1,25 @@
 """`hpd distill` at the command line: what it prints, and how it refuses."""
 
+import itertools
 import json
+import os
 import pickle
-import resource
 import shutil
+import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command_ends import Ended, hint, lines_of, refused
+from file_limits import largest_file
 from sentence_transformers import SentenceTransformer
 
-from hpdistill.cli import main
 from hpdistill.recipe import Recipe
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def lines_of(ended: Ended, start: str) -> list[str]:
-    return [line for line in ended.err.splitlines() if line.startswith(start)]
-
-
-def refused(ended: Ended) -> str:
-    """The one line that says why; there is no traceback, and nothing on standard output."""
-    assert ended.code == 1, ended
-    assert "Traceback" not in ended.err
-    assert ended.out == ""
-    (line,) = lines_of(ended, "error:")
-    assert len(line) > len("error: ")
-    return line
-
-
-def hint(ended: Ended) -> str:
-    (line,) = lines_of(ended, "hint:")
-    return line
 
 
 def contents(place: Path) -> dict[str, bytes]:
@@ -59,26 +33,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def hpd(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """`hpd("distill", "--out", run)`: the command as the shell starts it."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["hpd", *map(str, arguments)])
-        code: object = None
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        except Exception:  # noqa: BLE001 - the interpreter does the same at its end
-            traceback.print_exc()
-            code = 1
-        captured = capfd.readouterr()
-        return Ended(code if isinstance(code, int) else int(code is not None), *captured)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +70,7 @@ def distill(
             "teacher_precision": "float32",
             **changes,
         }
-        line: list[object] = ["distill"]
+        line: list[object] = ["distill", "--no-export"]
         for name, value in options.items():
             if value is not None:
                 line += [f"--{name.replace('_', '-')}", value]
@@ -283,11 +237,66 @@ def test_options_reach_the_recipe(distill, store, tmp_path):
 
 def test_a_recipe_file_replays_a_run(hpd, run, store, tmp_path):
     again = tmp_path / "again"
-    line = ("distill", "--recipe", run / "recipe.toml", "--store", store, "--out", again)
+    line = (
+        "distill",
+        "--no-export",
+        "--recipe",
+        run / "recipe.toml",
+        "--store",
+        store,
+        "--out",
+        again,
+    )
     assert hpd(*line).code == 0
     assert weights(again) == weights(run)
     assert hpd(*line[:-1], tmp_path / "other", "--dim", "4").code == 0
     assert Recipe.load(tmp_path / "other/recipe.toml").dim == 4
+
+
+def senteval(folder: Path, sentences: list[str]) -> Path:
+    """A folder of one task, whose pairs are of these sentences."""
+    task = folder / "STS/STSBenchmark"
+    task.mkdir(parents=True)
+    pairs = itertools.pairwise(sentences)
+    rows = (f"g\tf\ty\t1\t{i % 6}.0\t{a}\t{b}\n" for i, (a, b) in enumerate(pairs))
+    (task / "sts-test.csv").write_text("".join(rows), "utf-8")
+    return folder
+
+
+def test_folders_to_evaluate_on_join_those_that_a_recipe_excludes(
+    distill, hpd, sentences, store, tmp_path
+):
+    texts = sentences(120)
+    first, second = senteval(tmp_path / "a", texts[:6]), senteval(tmp_path / "b", texts[10:15])
+    assert distill(exclude=first, store=store, max_steps=0).code == 0
+    recipe = tmp_path / "recipe.toml"
+    shutil.move(tmp_path / "run/recipe.toml", recipe)
+    again = tmp_path / "again"
+    line = ("distill", "--recipe", recipe, "--store", store, "--out", again)
+    ended = hpd(*line, "--exclude", first, "--evaluate", second)
+    assert ended.code == 0, ended.err
+    assert Recipe.load(again / "recipe.toml").corpus.exclude == (str(first), str(second))
+    summary = json.loads((again / "corpus/summary.json").read_text("utf-8"))
+    assert summary["dropped"]["excluded"] == 11
+    # What the recipe excludes already does not change it: neither again, nor by --resume.
+    for more in (line[1:5], ("--resume",)):
+        kept = (again / "recipe.toml").read_bytes()
+        ended = hpd("distill", *more, "--out", again, "--evaluate", second, "--exclude", first)
+        assert ended.code == 0, ended.err
+        assert (again / "recipe.toml").read_bytes() == kept
+    ended = hpd("distill", "--resume", "--out", again, "--exclude", tmp_path)
+    assert "these options change it" in refused(ended)
+
+
+def test_what_a_killed_process_left_in_a_shared_store_goes(distill, run, store, tmp_path):
+    mine = own_store(store, run, tmp_path)
+    (manifest,) = mine.glob("teacher-*/float32/manifest.json")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    left = manifest.with_name(f"{'0' * 32}.npy.{int(dead.stdout)}.tmp")
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    assert distill(store=mine, out=tmp_path / "other", dim=4).code == 0
+    assert not left.exists()
 
 
 def test_resume_of_a_finished_run_computes_nothing(distill, run):
@@ -612,17 +621,6 @@ def test_a_place_that_is_a_file(distill, text_file):
     before = text_file.read_bytes()
     assert f"{text_file} is a file" in refused(distill(out=text_file))
     assert text_file.read_bytes() == before
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow over `size` bytes: what a full disk does, on any machine."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 import zlib
 from collections.abc import Sequence
@@ -273,3 +274,148 @@ def test_fidelity_finds_a_wrong_name_before_loading_the_teacher(loaded, corpus):
     result = hpd("fidelity", "smal", "--teacher", "big", "--data", corpus)
     assert isinstance(result.exception, WeightsError)
     assert loaded == []
+
+
+# -- exported and static models
+
+
+@pytest.fixture(scope="module")
+def exported_dir(student_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny student with a graph that also stands for its int8 one."""
+    from hpdistill.export.graph import write_graph
+    from hpdistill.pytorch import load_model
+
+    path = tmp_path_factory.mktemp("exported") / "student"
+    shutil.copytree(student_dir, path)
+    (path / "onnx").mkdir()
+    write_graph(load_model(path, device="cpu"), path / "onnx" / "model.onnx")
+    shutil.copy(path / "onnx" / "model.onnx", path / "onnx" / "model_quint8_avx2.onnx")
+    return path
+
+
+@pytest.fixture(scope="module")
+def static_dir(student_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static model of 12 random numbers a token."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(student_dir / "tokenizer.json"))
+    table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 12))
+    path = tmp_path_factory.mktemp("static") / "table"
+    modules = [StaticEmbedding(tokenizer, embedding_weights=table.astype("f")), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(path), create_model_card=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [
+        (("--backend", "onnx"), "float32"),
+        (("--backend", "onnx", "--precision", "int8"), "int8"),
+        (("--backend", "runtime"), "float32"),
+    ],
+)
+def test_sts_scores_the_graph_as_it_scores_the_model(exported_dir, data, options, precision):
+    common = ("sts", exported_dir, "--data", data, "--dims", "8", "--json")
+    reference = rows_of(hpd(*common), "eval sts")
+    rows = rows_of(hpd(*common, *options), "eval sts")
+    assert [(row["dim"], row["precision"]) for row in rows] == [(24, precision), (8, precision)]
+    for row, wanted in zip(rows, reference, strict=True):
+        assert row["model"] == wanted["model"] == str(exported_dir)
+        assert row["STSBenchmark"] == pytest.approx(wanted["STSBenchmark"], abs=1e-6)
+
+
+def test_fidelity_of_a_graph_to_its_model_is_whole(exported_dir, sentences, tmp_path):
+    file = tmp_path / "lines.txt"
+    file.write_text("\n".join(sentences(50)))
+    options = ("--teacher", exported_dir, "--data", file, "--backend", "onnx", "--json")
+    (row,) = rows_of(hpd("fidelity", exported_dir, *options), "eval fidelity")
+    assert [row["spearman"], row["cosine"]] == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_sts_scores_a_static_model_by_its_table(static_dir, data):
+    common = ("sts", static_dir, "--data", data, "--json")
+    (torch,) = rows_of(hpd(*common), "eval sts")
+    (table,) = rows_of(hpd(*common, "--backend", "runtime"), "eval sts")
+    assert table["STSBenchmark"] == pytest.approx(torch["STSBenchmark"], abs=1e-6)
+    assert (table["dim"], table["precision"]) == (12, "float32")
+
+
+def test_sts_of_a_graph_that_is_not_there_says_how_to_get_it(student_dir, static_dir, data):
+    result = hpd("sts", student_dir, "--data", data, "--backend", "onnx")
+    assert isinstance(result.exception, UsageError)
+    assert "hpd export" in str(result.exception)
+    result = hpd("sts", static_dir, "--data", data, "--backend", "onnx")
+    assert "it is a static model" in str(result.exception)
+
+
+# -- hpd eval speed
+
+QUICK = ("--rounds", "2", "--seconds", "0.01", "--lengths", "8,16", "--batch-sizes", "1,4")
+
+
+def test_speed_measures_scores_and_draws_a_model(static_dir, data, tmp_path):
+    picture = tmp_path / "picture.png"
+    options = ("--backends", "runtime,static-float32,static-int8", "--sts", data, "--plot", picture)
+    result = hpd("speed", static_dir, *QUICK, *options, "--threads", "1", "--json")
+    first, second = rows_of(result, "eval speed")
+    keys = (
+        "model backend precision sentences_per_second ratio p50_ms p95_ms p99_ms load_s rss_mb "
+        "file_mb parameters"
+    )
+    assert {*keys.split()} <= {*first}
+    assert first["model"] == str(static_dir)
+    assert (first["backend"], first["precision"], first["ratio"]) == ("static", "float32", 1)
+    assert first["average_present"] == pytest.approx(second["average_present"])
+    for length in (8, 16):
+        for size in (1, 4):
+            assert first[f"tokens{length}_batch{size}_sentences_per_second"] > 0
+            assert first[f"tokens{length}_batch{size}_ratio"] == 1
+    assert all(not isinstance(value, dict | list) for value in first.values())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"Left out: {static_dir} on static-int8" in result.stderr
+    assert "sentences of Python's language reference" in result.stderr
+
+
+def test_speed_prints_tables(static_dir, corpus):
+    result = hpd("speed", static_dir, "--backends", "runtime", "--data", corpus, *QUICK)
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert "60 sentences of" in shown
+    for title in ("ratio: to (1)", "p50 ms", "8 x 4", "16 x 1"):
+        assert title in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["speed"],
+        ["speed", "big", "--plot", "x.png"],
+        ["speed", "big", "--lengths", "8,x"],
+        ["speed", "big", "--batch-sizes", "0"],
+        ["speed", "big", "--rounds", "0"],
+        ["speed", "big", "--backends", "onnx"],
+        ["sts", "big", "--data", ".", "--precision", "int8"],
+        ["sts", "big", "--data", ".", "--backend", "onnx", "--precision", "bfloat16"],
+        ["sts", "big", "--data", ".", "--backend", "tensorrt"],
+    ],
+)
+def test_wrong_usage_of_back_ends_exits_with_2(loaded, arguments):
+    assert hpd(*arguments).exit_code == 2
+    assert loaded == []
+
+
+def test_speed_finds_wrong_names_data_and_pictures_first(loaded, static_dir, tmp_path):
+    assert isinstance(hpd("speed", "bgi").exception, WeightsError)
+    nowhere = tmp_path / "nowhere"
+    assert isinstance(hpd("speed", "big", "--sts", nowhere).exception, EvaluationError)
+    picture = hpd("speed", "big", "--sts", nowhere, "--plot", "x.gif")
+    assert "allowed: .pdf, .png, .svg" in str(picture.exception)
+
+
+def test_speed_of_nothing_says_why(static_dir):
+    result = hpd("speed", static_dir, "--backends", "onnx-int8")
+    assert isinstance(result.exception, UsageError)
+    assert "nothing to measure" in str(result.exception)
+    assert "it is a static model" in str(result.exception)

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "pyarrow", "datasets", "scipy")
-COMMANDS = ("demo", "distill", "eval", "models")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "onnxruntime",
+    "tokenizers",
+    "pyarrow",
+    "datasets",
+    "scipy",
+)
+COMMANDS = ("demo", "distill", "encode", "eval", "export", "models")
 
 
 def loaded_by(code: str) -> set[str]:
@@ -43,7 +52,9 @@ def test_importing_the_command_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("distill", "--help"), ("eval", "sts", "--help")], ids=" ".join
+    "arguments",
+    [("--help",), ("distill", "--help"), ("encode", "--help"), ("eval", "sts", "--help")],
+    ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_by(run_main(*arguments))

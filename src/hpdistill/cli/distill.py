@@ -88,6 +88,9 @@ def distill(
             help="STS folder to measure the table on; its sentences are kept out of the corpus.",
         ),
     ] = None,
+    export: Annotated[
+        bool, typer.Option(help="End with the model's ONNX graphs, float32 and int8.")
+    ] = True,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with RUN by its own recipe; needs no other option."),
@@ -134,13 +137,20 @@ def distill(
         places = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
         store = store or _path(places.get("store"))
         evaluate = evaluate or _path(places.get("evaluation"))
+        export = export and bool(places.get("export", True))
     require_train_extra()
     from hpdistill.distill import distill as run
     from hpdistill.distill import report_tables
 
     with progress() as report:
         result = run(
-            recipe, out, store=store, evaluation=evaluate, overwrite=overwrite, report=report
+            recipe,
+            out,
+            store=store,
+            evaluation=evaluate,
+            export=export,
+            overwrite=overwrite,
+            report=report,
         )
     if as_json:
         print_json("distill", result.rows)
@@ -180,7 +190,13 @@ def _recipe(
         section, _, name = key.rpartition(".")
         table = base.setdefault(section, {}) if section else base
         assert isinstance(table, dict)
-        table[name] = value
+        if key == "corpus.exclude":
+            # Beside the recipe's own, never instead: its evaluation sentences would come in.
+            assert isinstance(value, list)
+            own = table.get(name, [])
+            table[name] = [*own, *(path for path in dict.fromkeys(value) if path not in own)]
+        else:
+            table[name] = value
     missing = [
         option
         for option, present in (

@@ -51,7 +51,9 @@ class EmbeddedCorpus:
 
 def encoder_identity(source: ModelSource) -> dict[str, str]:
     """What decides an encoder's vectors: hashes of its weights and of its configuration."""
-    files = sorted(path for path in source.path.rglob("*.json") if path.name != "hpd.json")
+    # What an export adds to a model changes nothing of it.
+    added = ("hpd.json", "export.json")
+    files = sorted(path for path in source.path.rglob("*.json") if path.name not in added)
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
     return {"weights": source.sha256, "configuration": json_hash(configuration)}
 

@@ -8,8 +8,6 @@ A shard is found by the hash of its texts, and a directory holds one encoder at 
 that nothing of another teacher, precision or text can be mixed in; several runs share a store.
 """
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +15,19 @@ import numpy as np
 
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import RunError, StoreError
-from hpdistill.files import atomic_path, json_hash, read_json, sha256_file, write_json
+from hpdistill.files import (
+    atomic_path,
+    json_hash,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    text_hash,
+    write_json,
+)
 
 __all__ = ["Store", "text_hash"]
 
 FORMAT = 1
-
-
-def text_hash(texts: Sequence[str]) -> str:
-    """Sha256 over texts and their boundaries, in hexadecimal."""
-    digest = hashlib.sha256()
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
 
 
 class Store:
@@ -50,6 +46,7 @@ class Store:
         self.directory = directory
         self.encoder = encoder
         self._verified: set[str] = set()
+        remove_leftovers(directory)
         self._shards: dict[str, dict[str, Any]] = self._read()
 
     def __contains__(self, key: str) -> bool:
