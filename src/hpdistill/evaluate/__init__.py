@@ -1,10 +1,14 @@
-"""Numbers out: STS, fidelity to the teacher, and the table that shows them.
+"""Numbers out: STS, fidelity to the teacher, speed, and the table and the picture that show them.
 
-Nothing here loads a model: everything takes an `hpdistill.encoder.Encoder` or its vectors.
+Quality takes any `hpdistill.encoder.Encoder` or its vectors; speed loads models itself, each in
+a process of its own. Importing this imports neither torch nor ONNX Runtime.
 """
 
 from hpdistill.evaluate._encode import encode_sentences
+from hpdistill.evaluate.backends import DEFAULT_BACKENDS, Backend, missing
 from hpdistill.evaluate.fidelity import FidelityScores, evaluate_fidelity
+from hpdistill.evaluate.plot import check_plot, plot_quality_speed
+from hpdistill.evaluate.speed import Contender, Speeds, Workload, measure_speed, summarise
 from hpdistill.evaluate.sts import (
     DEV_TASK,
     TASKS,
@@ -18,22 +22,37 @@ from hpdistill.evaluate.sts import (
     load_tasks,
 )
 from hpdistill.evaluate.table import Column, Table, html_page
+from hpdistill.evaluate.texts import evenly, manual_sentences, texts_of_tokens, tokenizer_file
 
 __all__ = [
+    "DEFAULT_BACKENDS",
     "DEV_TASK",
     "TASKS",
+    "Backend",
     "Column",
+    "Contender",
     "FidelityScores",
+    "Speeds",
     "StsData",
     "StsScores",
     "StsSubset",
     "StsTask",
     "Table",
+    "Workload",
+    "check_plot",
     "check_prefixes",
     "encode_sentences",
     "evaluate_fidelity",
     "evaluate_sts",
     "evaluate_sts_prefixes",
+    "evenly",
     "html_page",
     "load_tasks",
+    "manual_sentences",
+    "measure_speed",
+    "missing",
+    "plot_quality_speed",
+    "summarise",
+    "texts_of_tokens",
+    "tokenizer_file",
 ]
