@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from _results import write
-from hpdistill.runtime import Encoder
 
 from hpdistill.corpus import read_clean
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import CorpusRecipe
+from hpdistill.runtime import Encoder
 
 # Each is run as `PYTHON -c CODE MODEL TEXTS.json VECTORS.npy` and prints its versions.
 SENTENCE_TRANSFORMERS = """

@@ -142,7 +142,7 @@ def training_contenders(
                 targets,
                 _norm,
                 TokenCache(iter([encoder.tokenize(texts[:64])]), max_tokens=recipe.max_tokens),
-                recipe=recipe,
+                recipe=recipe.settled(),
                 seed=0,
                 directory=Path(directory),
             )

@@ -166,23 +166,53 @@ def test_a_tokenizer_without_special_tokens_gives_even_an_empty_text_a_vector(
     assert np.isfinite(encoder.encode([""])).all()
 
 
-def test_a_static_model_gives_its_vectors_or_is_refused_in_words(
-    teacher_dir: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def static_dir(teacher_dir: Path, tmp_path: Path) -> Path:
+    """A table of token vectors and nothing else, as sentence-transformers writes it."""
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
 
+    torch.manual_seed(0)
     tokenizer = Tokenizer.from_file(str(teacher_dir / "tokenizer.json"))
-    module = StaticEmbedding(tokenizer, embedding_dim=8)
-    model = SentenceTransformer(modules=[module], device="cpu")
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
     model.save(str(tmp_path / "static"), create_model_card=False)
-    texts = ["the dog", "one old cat sleeps"]
-    try:
-        vectors = TorchEncoder.load(str(tmp_path / "static")).encode(texts)
-    except HpdError as error:
-        assert "StaticEmbedding" in str(error)  # noqa: PT017 - either answer is a good one
-    else:
-        np.testing.assert_allclose(vectors, unit(model.encode(texts)), atol=1e-5)
+    return tmp_path / "static"
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_a_static_model_gives_its_vectors(
+    static_dir: Path, mixed: list[str], batch_size: int
+) -> None:
+    expected = unit(SentenceTransformer(str(static_dir), device="cpu").encode(mixed))
+    encoder = TorchEncoder.load(str(static_dir), device="cpu")
+    vectors = encoder.encode(mixed, batch_size=batch_size)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    assert (encoder.dim, encoder.precision) == (8, "float32")
+    assert encoder.encode([]).shape == (0, 8)
+
+
+def test_a_static_model_has_no_limit_and_no_special_tokens(static_dir: Path) -> None:
+    encoder = TorchEncoder.load(str(static_dir), device="cpu")
+    dog, cat = (encoder.tokenize([word])[0] for word in ("dog", "cat"))
+    assert (len(dog), len(cat)) == (1, 1)
+    assert encoder.tokenize(["dog " * 5000 + "cat"]) == [dog * 5000 + cat]
+    assert encoder.max_tokens > 5001
+
+
+def test_a_text_without_tokens_has_the_zero_vector_in_a_static_model(static_dir: Path) -> None:
+    encoder = TorchEncoder.load(str(static_dir), device="cpu")
+    alone, beside = encoder.encode([""]), encoder.encode(["dog", "", "cat"])
+    assert not alone.any()
+    assert not beside[1].any()
+    np.testing.assert_allclose(beside[[0, 2]], encoder.encode(["dog", "cat"]), atol=1e-6)
+
+
+def test_a_model_that_starts_with_something_else_is_refused_in_words() -> None:
+    from sentence_transformers.sentence_transformer.modules import BoW
+
+    model = SentenceTransformer(modules=[BoW(["dog", "cat"])], device="cpu")
+    with pytest.raises(HpdError, match="starts with a BoW is not read; allowed: Transformer"):
+        TorchEncoder(model, name="bag").encode(["dog"])
 
 
 def test_bfloat16_is_faithful_within_the_stated_tolerance(

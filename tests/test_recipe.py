@@ -16,6 +16,7 @@ from hpdistill.recipe import (
     HeadRecipe,
     ProjectionRecipe,
     Recipe,
+    StaticRecipe,
     TeacherRecipe,
     TrainingRecipe,
     WeightedModel,
@@ -51,6 +52,11 @@ CHANGES: dict[str, Any] = {
     "head.ridge_sentences": 500,
     "head.ridge_strength": 0.1,
     "head.activation": "tanh",
+    "static.vocabulary": "corpus",
+    "static.add_words": 1000,
+    "static.min_count": 5,
+    "static.frequency_weight": 1e-4,
+    "static.strength": 0.5,
     "training.epochs": 1.0,
     "training.max_steps": 0,
     "training.batch_size": 32,
@@ -126,6 +132,20 @@ def test_equal_recipes_have_equal_hashes() -> None:
     assert Recipe.from_toml(whole.to_toml()).hash == whole.hash
 
 
+def test_what_is_unset_is_settled_by_the_kind_of_student() -> None:
+    unset = TrainingRecipe(warmup=0.5)
+    transformer, static = unset.settled(), unset.settled(static=True)
+    assert (transformer.epochs, transformer.batch_size, transformer.learning_rate) == (2, 64, 1e-4)
+    # A table of token vectors moves little at the rate of a transformer.
+    assert static.learning_rate > 10 * transformer.learning_rate
+    for settled in (transformer, static):
+        assert settled.warmup == 0.5
+        assert None not in (settled.epochs, settled.batch_size, settled.learning_rate)
+    chosen = TrainingRecipe(epochs=0.0, batch_size=7, learning_rate=0.5)
+    for settled in (chosen.settled(), chosen.settled(static=True)):
+        assert (settled.epochs, settled.batch_size, settled.learning_rate) == (0, 7, 0.5)
+
+
 names = st.text(min_size=1, max_size=12)
 above_0 = st.floats(min_value=1e-9, max_value=1e9)
 from_0 = st.floats(min_value=0, max_value=1e9)
@@ -174,12 +194,20 @@ recipes = st.builds(
         ridge_strength=from_0,
         activation=st.sampled_from(["identity", "tanh"]),
     ),
+    static=st.builds(
+        StaticRecipe,
+        vocabulary=st.sampled_from(["tokenizer", "corpus"]),
+        add_words=st.integers(0, 10**9),
+        min_count=counts,
+        frequency_weight=above_0,
+        strength=or_unset(above_0),
+    ),
     training=st.builds(
         TrainingRecipe,
-        epochs=from_0,
+        epochs=or_unset(from_0),
         max_steps=or_unset(st.integers(0, 10**9)),
-        batch_size=counts,
-        learning_rate=above_0,
+        batch_size=or_unset(counts),
+        learning_rate=or_unset(above_0),
         warmup=st.floats(0, 1, exclude_max=True),
         weight_decay=from_0,
         clip=above_0,
@@ -247,6 +275,11 @@ OUT_OF_RANGE = [
     ("head.ridge_strength", -1.0, "0 or more"),
     ("head.activation", "relu", "identity, tanh"),
     ("training.epochs", -1.0, "0 or more"),
+    ("static.vocabulary", "teacher", "tokenizer, corpus"),
+    ("static.add_words", -1, "0 or more"),
+    ("static.min_count", 0, "1 or more"),
+    ("static.frequency_weight", 0.0, "above 0"),
+    ("static.strength", 0.0, "above 0, or unset"),
     ("training.max_steps", -1, "0 or more"),
     ("training.batch_size", 0, "1 or more"),
     ("training.learning_rate", 0.0, "above 0"),
@@ -280,6 +313,8 @@ def test_a_bad_teacher_weight_is_named() -> None:
 FRACTIONS = [
     "anchor",
     "head.ridge_strength",
+    "static.frequency_weight",
+    "static.strength",
     "training.epochs",
     "training.learning_rate",
     "training.warmup",

@@ -67,10 +67,24 @@ def saved(student: SentenceTransformer, directory: Path) -> Path:
         ("layers:minilm:0,2,4", "minilm", (0, 2, 4)),
         ("layers:C:/models/small:1,3", "C:/models/small", (1, 3)),
         ("layers:/data/layers:2:1, 5", "/data/layers:2", (1, 5)),
+        ("statics", "statics", None),
+        ("./static", "./static", None),
     ],
 )
 def test_a_spec_is_parsed(text: str, model: str, layers: tuple[int, ...] | None) -> None:
     assert StudentSpec.parse(text) == StudentSpec(model, layers)
+
+
+@pytest.mark.parametrize(
+    ("text", "model"), [("static", ""), ("static:minilm", "minilm"), ("static:C:/m", "C:/m")]
+)
+def test_a_static_spec_is_parsed(text: str, model: str) -> None:
+    assert StudentSpec.parse(text) == StudentSpec(model, static=True)
+
+
+def test_a_static_spec_without_its_model_is_named() -> None:
+    with pytest.raises(UsageError, match=r"'static:' names no model; allowed: static, static:M"):
+        StudentSpec.parse("static:")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpdistill.corpus import pydoc_passages
 from hpdistill.encoder import Encoder
-from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import CorpusRecipe, HeadRecipe, Recipe, TrainingRecipe, WeightedModel
 
-__all__ = ["QUESTIONS", "Answer", "answer", "demo_passages", "demo_recipe", "load_for_search"]
+if TYPE_CHECKING:
+    from hpdistill.pytorch import TorchEncoder
+
+__all__ = [
+    "QUESTIONS",
+    "Answer",
+    "answer",
+    "demo_passages",
+    "demo_recipe",
+    "load_teacher_for_search",
+]
 
 QUESTIONS = (
     "how do I remove duplicate rows",
@@ -95,11 +105,10 @@ def answer(
     return result
 
 
-def load_for_search(model: str, *, fast: bool = False, sample: Sequence[str] = ()) -> TorchEncoder:
-    """An encoder for `answer`; `fast` tries bfloat16 on the sample."""
-    from hpdistill.pytorch import choose_precision
+def load_teacher_for_search(sample: Sequence[str]) -> "TorchEncoder":
+    """The teacher for `answer`, in bfloat16 if that is faster and faithful on the sample."""
+    from hpdistill.pytorch import TorchEncoder, choose_precision
 
-    encoder = TorchEncoder.load(model)
-    if fast:
-        choose_precision(encoder, sample[:32])
+    encoder = TorchEncoder.load("mpnet")
+    choose_precision(encoder, sample[:32])
     return encoder

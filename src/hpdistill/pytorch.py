@@ -1,23 +1,37 @@
-"""Sentence-transformers models as encoders: length-sorted batches, bfloat16, any modules."""
+"""Sentence-transformers models as encoders: length-sorted batches, bfloat16, any modules.
+
+A model starts with a transformer or, if static, with a table of token vectors; `Intake` is all
+that differs between the two.
+"""
 
 import copy
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 
 from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.progress import Report, silent
 from hpdistill.weights import ModelSource, resolve
 
-__all__ = ["Calibration", "TorchEncoder", "best_device", "choose_precision", "load_model", "pad"]
+__all__ = [
+    "Calibration",
+    "Intake",
+    "TorchEncoder",
+    "best_device",
+    "choose_precision",
+    "intake_of",
+    "load_model",
+    "pad",
+]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -67,6 +81,103 @@ def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+class Intake(Protocol):
+    """How a kind of model takes text: token ids of its own, and a batch of them as tensors."""
+
+    tokens_at_once: ClassVar[int]
+    """Tokens whose activations a training step may keep for its backward pass."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut to so many tokens."""
+        ...
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills up short rows."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included where the model wants them."""
+        ...
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Token ids as the features that the model's first module takes, on its device."""
+        ...
+
+
+class _TransformerIntake:
+    """Special tokens, a limit on length, and rectangles with padding."""
+
+    tokens_at_once: ClassVar[int] = 4096  # about 0.2 MB a token for a MiniLM of 6 layers
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self._model.max_seq_length or 512)
+
+    @property
+    def pad_id(self) -> int:
+        return int(self._model.tokenizer.pad_token_id or 0)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._model.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
+        )
+        return list(encoded["input_ids"])
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        features = pad(rows, self.pad_id)
+        return {key: value.to(self._model.device) for key, value in features.items()}
+
+
+class _StaticIntake:
+    """No special tokens, no limit, no padding: flat ids and where each text begins."""
+
+    tokens_at_once: ClassVar[int] = 2**20  # one vector a token and nothing else
+    pad_id = 0
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model
+
+    @property
+    def max_tokens(self) -> int:
+        return sys.maxsize
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._model.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids = np.fromiter((token for row in rows for token in row), np.int64, lengths.sum())
+        offsets = np.cumsum(lengths) - lengths
+        device = self._model.device
+        return {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "offsets": torch.from_numpy(offsets).to(device),
+        }
+
+
+def intake_of(model: SentenceTransformer) -> Intake:
+    """How a model takes text, by its first module.
+
+    Raises:
+        UsageError: Its first module is neither a transformer nor a table of token vectors.
+    """
+    first = model[0]
+    if isinstance(first, Transformer):
+        return _TransformerIntake(model)
+    if isinstance(first, StaticEmbedding):
+        return _StaticIntake(model)
+    raise UsageError(
+        f"a model that starts with a {type(first).__name__} is not read; allowed: Transformer, "
+        "StaticEmbedding"
+    )
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
@@ -168,7 +279,7 @@ class TorchEncoder:
     @property
     def max_tokens(self) -> int:
         """Longer texts are cut to so many tokens."""
-        return int(self.model.max_seq_length or 512)
+        return intake_of(self.model).max_tokens
 
     def set_precision(self, precision: Precision) -> None:
         """Convert the weights; going back from bfloat16 does not bring lost digits back."""
@@ -203,11 +314,7 @@ class TorchEncoder:
             UsageError: `dim` is not between 1 and the width.
         """
         check_prefix(self, dim)
-        if not isinstance(self.model[0], Transformer):
-            raise UsageError(
-                f"{self.name} starts with a {type(self.model[0]).__name__}; "
-                "only models that start with a transformer are read"
-            )
+        intake = intake_of(self.model)
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
@@ -217,8 +324,7 @@ class TorchEncoder:
             while start < len(order):
                 count = max(1, budget // max(1, len(ids[order[start]])))
                 batch = order[start : start + count]
-                features = pad([ids[index] for index in batch], self.pad_id)
-                features = {key: value.to(self.model.device) for key, value in features.items()}
+                features = intake.collate([ids[index] for index in batch])
                 output = self.model(features)["sentence_embedding"]
                 vectors[batch] = output.float().cpu().numpy()
                 start += count
@@ -231,19 +337,16 @@ class TorchEncoder:
     @property
     def pad_id(self) -> int:
         """Token id that fills up short rows."""
-        return int(self.model.tokenizer.pad_token_id or 0)
+        return intake_of(self.model).pad_id
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with the model's special tokens and its default prompt."""
+        """Token ids of each text, with the model's default prompt and its special tokens if any."""
         if not texts:
             return []
         prompt = self.model.prompts.get(self.model.default_prompt_name or "") or ""
         # The tokenizers library refuses lone surrogates, which JSON and file names can smuggle in.
         clean = [(prompt + text).encode("utf-8", "replace").decode("utf-8") for text in texts]
-        encoded = self.model.tokenizer(
-            clean, truncation=True, max_length=self.max_tokens, return_attention_mask=False
-        )
-        return list(encoded["input_ids"])
+        return intake_of(self.model).tokenize(clean)
 
 
 def choose_precision(encoder: TorchEncoder, sample: Sequence[str]) -> Calibration | None:

@@ -20,6 +20,8 @@ __all__ = [
     "HeadRecipe",
     "ProjectionRecipe",
     "Recipe",
+    "SettledTraining",
+    "StaticRecipe",
     "TeacherRecipe",
     "TrainingRecipe",
     "WeightedModel",
@@ -121,14 +123,45 @@ class HeadRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StaticRecipe:
+    """A student without a transformer: a vector for each token, and their mean."""
+
+    vocabulary: Literal["tokenizer", "corpus"] = "tokenizer"
+    """`corpus` drops the tokens that no training sentence holds, for a smaller file; letters and
+    their continuations stay, so that new words can still be spelt."""
+    add_words: int | None = None
+    """Give so many of the corpus's words that the tokenizer splits a vector of their own, the most
+    frequent first. None: 6,000 where the tokenizer can be given words, else 0."""
+    min_count: int = 3
+    """Occurrences that such a word needs."""
+    frequency_weight: float = 1e-3
+    """Before anything is fitted, a token of relative frequency p counts a / (a + p) times."""
+    strength: float | None = None
+    """Penalty, in sentences, on leaving the token vectors of the teacher in the closed form; None:
+    of several the one most faithful on the sentences held out."""
+
+    def __post_init__(self) -> None:
+        _check_choice("vocabulary", self.vocabulary, ("tokenizer", "corpus"))
+        good = self.add_words is None or self.add_words >= 0
+        _check("add_words", self.add_words, good, "0 or more, or unset")
+        _check("min_count", self.min_count, self.min_count >= 1, "1 or more")
+        _check("frequency_weight", self.frequency_weight, self.frequency_weight > 0, "above 0")
+        good = self.strength is None or self.strength > 0
+        _check("strength", self.strength, good, "above 0, or unset")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """How the student learns the targets."""
 
-    epochs: float = 2.0
+    epochs: float | None = None
+    """Passes over the corpus. None: 2; 4 for a static student."""
     max_steps: int | None = None
     """Stop after so many optimiser steps, whatever `epochs` says; 0 trains nothing."""
-    batch_size: int = 64
-    learning_rate: float = 1e-4
+    batch_size: int | None = None
+    """None: 64; 512 for a static student."""
+    learning_rate: float | None = None
+    """Peak of the schedule. None: 1e-4; 1e-2 for a static student."""
     warmup: float = 0.06
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
     weight_decay: float = 0.01
@@ -144,15 +177,27 @@ class TrainingRecipe:
     """Steps between validations and checkpoints."""
 
     def __post_init__(self) -> None:
-        _check("epochs", self.epochs, self.epochs >= 0, "0 or more")
+        _check(
+            "epochs", self.epochs, self.epochs is None or self.epochs >= 0, "0 or more, or unset"
+        )
         _check(
             "max_steps",
             self.max_steps,
             self.max_steps is None or self.max_steps >= 0,
             "0 or more, or unset",
         )
-        _check("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
-        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        _check(
+            "batch_size",
+            self.batch_size,
+            self.batch_size is None or self.batch_size >= 1,
+            "1 or more, or unset",
+        )
+        _check(
+            "learning_rate",
+            self.learning_rate,
+            self.learning_rate is None or self.learning_rate > 0,
+            "above 0, or unset",
+        )
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "at least 0 and below 1")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _check("clip", self.clip, self.clip > 0, "above 0")
@@ -162,6 +207,26 @@ class TrainingRecipe:
         _check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
         _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
         _check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
+    def settled(self, *, static: bool = False) -> "SettledTraining":
+        """These choices, with what is unset filled in for the kind of student."""
+        usual = _STATIC_TRAINING if static else _TRANSFORMER_TRAINING
+        chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        unset = {name: value for name, value in usual.items() if chosen[name] is None}
+        return SettledTraining(**chosen | unset)
+
+
+_TRANSFORMER_TRAINING: dict[str, Any] = {"epochs": 2.0, "batch_size": 64, "learning_rate": 1e-4}
+_STATIC_TRAINING: dict[str, Any] = {"epochs": 4.0, "batch_size": 512, "learning_rate": 1e-2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledTraining(TrainingRecipe):
+    """A training with nothing left to choose."""
+
+    epochs: float
+    batch_size: int
+    learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +241,15 @@ class Recipe:
     student: str
     anchor: float | None = None
     """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
-    a finished sentence encoder, 0 if it is a bare backbone. 0 is the paper's method."""
+    a finished sentence encoder, 0 if it is a bare backbone or static. 0 is the paper's method."""
     dim: int = 128
     seed: int = 0
     corpus: CorpusRecipe
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
     head: HeadRecipe = field(default_factory=HeadRecipe)
+    static: StaticRecipe = field(default_factory=StaticRecipe)
+    """Only for `--student static`."""
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
 
     def __post_init__(self) -> None:

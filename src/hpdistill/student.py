@@ -1,9 +1,12 @@
-"""The student: a compact backbone, mean pooling, a dense head to k, normalisation."""
+"""The student: a compact backbone, mean pooling, a dense head to k, normalisation.
+
+Or, if static, a table of token vectors and normalisation; see `hpdistill.static`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,8 +16,10 @@ from sentence_transformers.sentence_transformer.modules import (
     Dense,
     Normalize,
     Pooling,
+    StaticEmbedding,
     Transformer,
 )
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -22,15 +27,17 @@ from hpdistill.encoder import Embeddings
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.files import read_json, write_json
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import TorchEncoder, load_model
+from hpdistill.pytorch import TorchEncoder, best_device, load_model
 from hpdistill.recipe import HeadRecipe
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
     "StudentSpec",
     "backbone",
+    "build_static",
     "build_student",
     "is_sentence_encoder",
+    "is_static",
     "keep_layers",
     "pooled_backbone",
     "ridge",
@@ -46,23 +53,34 @@ LEGACY_TYPES = {
     "Pooling": "sentence_transformers.models.Pooling",
     "Dense": "sentence_transformers.models.Dense",
     "Normalize": "sentence_transformers.models.Normalize",
+    "StaticEmbedding": "sentence_transformers.models.StaticEmbedding",
 }
 
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """Where a student's backbone comes from: a model, or some layers of it."""
+    """Where a student's backbone comes from: a model, or some layers of it.
+
+    A static student has none; of its model it takes the tokenizer.
+    """
 
     model: str
+    """Empty: the teacher's first encoder."""
     layers: tuple[int, ...] | None = None
+    static: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `MODEL` or `layers:MODEL:0,2,4`.
+        """Read `MODEL`, `layers:MODEL:0,2,4`, `static` or `static:MODEL`.
 
         Raises:
-            UsageError: The layers are not a list of rising numbers.
+            UsageError: The layers are not a list of rising numbers, or a model is missing.
         """
+        kind, colon, model = text.partition(":")
+        if kind == "static":
+            if colon and not model:
+                raise UsageError(f"student {text!r} names no model; allowed: static, static:MODEL")
+            return cls(model, static=True)
         if not text.startswith("layers:"):
             return cls(text)
         model, colon, numbers = text.removeprefix("layers:").rpartition(":")
@@ -122,6 +140,22 @@ def build_student(
     dense = Dense(width, dim, bias=True, activation_function=ACTIVATIONS[head.activation]())
     pooling = Pooling(width, pooling_mode="mean")
     return _assemble(model, [transformer, pooling, dense, Normalize()])
+
+
+def build_static(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> SentenceTransformer:
+    """Assemble a static student.
+
+    Args:
+        tokenizer: Without truncation.
+        vectors: Of each of its tokens, shape (vocabulary, k), float32; copied.
+    """
+    table = StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(vectors.copy()))
+    return SentenceTransformer(modules=[table, Normalize()], device=best_device())
+
+
+def is_static(model: SentenceTransformer) -> bool:
+    """Whether a model is a table of token vectors."""
+    return isinstance(model[0], StaticEmbedding)
 
 
 def backbone(student: SentenceTransformer) -> PreTrainedModel:
@@ -251,7 +285,7 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
     all of 3 to 6 and Text Embeddings Inference read the older form, so that is what is written.
 
     Args:
-        student: From `build_student`.
+        student: From `build_student` or `build_static`.
         directory: Existing and empty.
 
     Raises:
@@ -265,7 +299,21 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
             raise WeightsError(f"a student has no module of type {kind}")
         module["type"] = LEGACY_TYPES[kind]
         module["name"] = str(module["idx"])
+    if is_static(student):
+        # Releases 3 to 5 take a first module without a folder for a transformer.
+        modules[0]["path"] = "0_StaticEmbedding"
+        (directory / modules[0]["path"]).mkdir()
+        for name in ("model.safetensors", "tokenizer.json"):
+            (directory / name).rename(directory / modules[0]["path"] / name)
+    else:
+        _save_head(student, directory, modules)
     write_json(directory / "modules.json", modules)
+
+
+def _save_head(
+    student: SentenceTransformer, directory: Path, modules: list[dict[str, Any]]
+) -> None:
+    """Rewrite the configuration of what comes after the backbone."""
     pooling_path = next(directory / m["path"] for m in modules if m["type"].endswith("Pooling"))
     width = _head(student).in_features
     write_json(pooling_path / "config.json", legacy_pooling(width))

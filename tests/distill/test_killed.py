@@ -52,7 +52,7 @@ def recipe(
 @pytest.fixture(scope="module")
 def command(work: Path, recipe: Recipe) -> tuple[str, ...]:
     recipe.save(work / "recipe.toml")
-    return ("distill", "--recipe", str(work / "recipe.toml"), "--out")
+    return ("distill", "--no-export", "--recipe", str(work / "recipe.toml"), "--out")
 
 
 class Unbroken(NamedTuple):

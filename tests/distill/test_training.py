@@ -34,7 +34,8 @@ from hpdistill.progress import silent
 from hpdistill.projection import fit_pca
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import HeadRecipe, TrainingRecipe
-from hpdistill.student import build_student
+from hpdistill.static import read_tokenizer, vocabulary_size
+from hpdistill.student import build_static, build_student
 
 K = 8
 STEPS = 12
@@ -45,7 +46,7 @@ RECIPE = TrainingRecipe(
     precision="float32",
     evaluate_every=3,
     max_tokens=64,
-)
+).settled()
 
 # Tokens ------------------------------------------------------------------------------------------
 
@@ -121,6 +122,15 @@ def test_long_and_short_sentences_are_spread_over_the_epoch() -> None:
     means = [lengths[batch].mean() for batch in batches(lengths, 16, seed=0, epoch=0)]
     halves = np.mean(means[:128]), np.mean(means[128:])
     assert abs(halves[0] - halves[1]) < 0.25 * lengths.mean()
+
+
+def test_a_small_corpus_does_not_meet_only_its_equals() -> None:
+    lengths = lengths_of(1000)
+    for batch_size in (16, 64):
+        made = batches(lengths, batch_size, seed=0, epoch=0)
+        spread = np.mean([np.ptp(lengths[batch]) for batch in made])
+        sorted_whole = np.split(np.sort(lengths), range(batch_size, 1000, batch_size))
+        assert spread > 2 * np.mean([np.ptp(batch) for batch in sorted_whole])
 
 
 # Loss --------------------------------------------------------------------------------------------
@@ -204,12 +214,14 @@ def test_a_zero_output_has_a_finite_gradient() -> None:
         (2.0, 3, 640, 3),
         (2.0, 0, 640, 0),
         (1.0, 1000, 640, 10),
+        (1.1, None, 640, 11),  # 1.1 * 10 is a little more than 11 in binary
+        (0.3, None, 640, 3),
     ],
 )
 def test_steps_are_counted(
     epochs: float, max_steps: int | None, sentences: int, steps: int
 ) -> None:
-    recipe = TrainingRecipe(epochs=epochs, max_steps=max_steps, batch_size=64)
+    recipe = TrainingRecipe(epochs=epochs, max_steps=max_steps, batch_size=64).settled()
     assert total_steps(recipe, sentences) == steps
 
 
@@ -448,6 +460,50 @@ def test_what_a_kill_left_behind_is_ignored_and_removed(
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_kill_before_the_tidying_leaves_nothing_for_good(
+    task: Task, unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidy, calls = training._tidy, 0
+
+    def killed(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise StoppedError
+        tidy(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_tidy", killed)
+        with pytest.raises(StoppedError):
+            task.run(tmp_path)
+    assert len(list(tmp_path.glob("step-*"))) == 2
+    seen: list[int] = []
+    again = task.run(tmp_path, report=lambda *args: seen.append(len(list(tmp_path.glob("step-*")))))
+    assert set(seen) == {1}
+    assert_same(again, unbroken, atol=1e-6)
+
+
+def test_random_states_of_a_device_go_into_checkpoints_and_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = {"cuda": torch.tensor([1, 2, 3], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: held["cuda"].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: held.update(cuda=state))
+    torch.manual_seed(5)
+    tensors = training._random_states(torch.device("cuda"))
+    expected = torch.rand(3)
+    held["cuda"] = torch.zeros(3, dtype=torch.uint8)
+    training._set_random_states(tensors, torch.device("cuda"))
+    assert held["cuda"].tolist() == [1, 2, 3]
+    assert torch.equal(torch.rand(3), expected)
+    assert tensors == {}  # what is left is the optimiser's
+    # A checkpoint of a processor goes on with a device, and the other way round.
+    training._set_random_states(training._random_states(torch.device("cpu")), torch.device("cuda"))
+    both = training._random_states(torch.device("cuda"))
+    training._set_random_states(both, torch.device("cpu"))
+    assert both == {}
+
+
 def test_a_checkpoint_that_does_not_fit_is_said_and_the_one_before_kept(
     task: Task, unbroken: Run, tmp_path: Path
 ) -> None:
@@ -493,6 +549,31 @@ def test_the_student_ends_with_its_best_weights(task: Task, tmp_path: Path) -> N
 def test_a_training_worse_than_its_start_ends_where_it_started(task: Task, tmp_path: Path) -> None:
     scores = iter([0.9, 0.3, 0.2, 0.2, 0.1])
     run = task.run(tmp_path, validate=lambda outputs: next(scores))
+    assert run.trained.best_step == 0
+    for name, value in task.student().state_dict().items():
+        assert torch.equal(run.weights[name], value), name
+
+
+def test_a_start_that_may_not_win_does_not(task: Task, tmp_path: Path) -> None:
+    scores = iter([0.9, 0.3, 0.2, 0.2, 0.1])
+    run = task.run(tmp_path, validate=lambda outputs: next(scores), start_may_win=False)
+    assert (run.trained.best_step, run.trained.best_score) == (3, 0.3)
+    assert [entry["fidelity"] for entry in run.trained.history] == [0.9, 0.3, 0.2, 0.2, 0.1]
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_a_start_that_may_not_win_does_not_win_after_a_break(
+    task: Task, tmp_path: Path, step: int
+) -> None:
+    scores = iter([0.9, 0.3, 0.2, 0.2, 0.1])
+    options = {"validate": lambda outputs: next(scores), "start_may_win": False}
+    with pytest.raises(StoppedError):
+        task.run(tmp_path, report=stop_at(step), **options)
+    assert task.run(tmp_path, **options).trained.best_step == 3
+
+
+def test_where_nothing_is_trained_the_start_is_all_there_is(task: Task, tmp_path: Path) -> None:
+    run = task.run(tmp_path, replace(RECIPE, max_steps=0), start_may_win=False)
     assert run.trained.best_step == 0
     for name, value in task.student().state_dict().items():
         assert torch.equal(run.weights[name], value), name
@@ -586,3 +667,76 @@ def test_a_model_with_shared_weights_is_trained_and_kept(
     with pytest.raises(StoppedError):
         t5.run(tmp_path / "broken", recipe, report=stop_at(4))
     assert_same(t5.run(tmp_path / "broken", recipe), whole, atol=1e-6)
+
+
+# A static student --------------------------------------------------------------------------------
+
+
+@dataclass
+class StaticTask(Task):
+    """A table of token vectors to train."""
+
+    def student(self) -> SentenceTransformer:
+        tokenizer = read_tokenizer(self.student_dir)
+        generator = np.random.default_rng(0)
+        vectors = generator.normal(size=(vocabulary_size(tokenizer), K)).astype(np.float32)
+        return build_static(tokenizer, vectors)
+
+
+@pytest.fixture(scope="module")
+def static_task(task: Task, student_dir: Path, sentences: Callable[..., list[str]]) -> StaticTask:
+    encoder = TorchEncoder(replace_student(student_dir), name="static")
+    rows = encoder.tokenize(sentences(130))
+    return StaticTask(
+        student_dir,
+        TokenCache(iter([rows[:100]]), max_tokens=64),
+        task.targets,
+        TokenCache(iter([rows[100:]]), max_tokens=64),
+        task.validation_targets,
+    )
+
+
+def replace_student(student_dir: Path) -> SentenceTransformer:
+    tokenizer = read_tokenizer(student_dir)
+    return build_static(tokenizer, np.zeros((vocabulary_size(tokenizer), K), np.float32))
+
+
+def test_a_static_student_is_trained_by_the_same_loop(
+    static_task: StaticTask, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, max_steps=60, epochs=20.0, evaluate_every=20, learning_rate=0.05)
+    run = static_task.run(tmp_path, recipe)
+    history = run.trained.history
+    assert history[-1]["loss"] < 0.9 * history[1]["loss"]
+    assert history[-1]["fidelity"] > history[0]["fidelity"] + 0.2
+
+
+@pytest.mark.parametrize("step", [1, 7, 12])
+def test_a_broken_training_of_a_static_student_ends_like_an_unbroken_one(
+    static_task: StaticTask, tmp_path: Path, step: int
+) -> None:
+    unbroken = static_task.run(tmp_path / "unbroken")
+    with pytest.raises(StoppedError):
+        static_task.run(tmp_path / "broken", report=stop_at(step))
+    assert_same(static_task.run(tmp_path / "broken"), unbroken, atol=1e-6)
+
+
+def test_only_the_direction_of_a_mean_of_token_vectors_is_taught(static_task: StaticTask) -> None:
+    outputs = static_task.outputs(static_task.student())
+    np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1, atol=1e-5)
+
+
+def test_a_large_batch_of_a_static_student_is_one_batch() -> None:
+    lengths = np.full(2000, 30, np.int32)
+    batch = np.arange(1024)
+    at_once = {"transformer": 4096, "static": 2**20}
+    assert len(training.split_long(batch, lengths, at_once["static"])) == 1
+    assert len(training.split_long(batch, lengths, at_once["transformer"])) > 1
+
+
+def test_texts_without_tokens_can_be_trained_on(static_task: StaticTask, tmp_path: Path) -> None:
+    empty = TokenCache(iter([[[] for _ in range(100)]]), max_tokens=64)
+    held_out = TokenCache(iter([[[] for _ in range(30)]]), max_tokens=64)
+    silent_task = replace(static_task, tokens=empty, validation_tokens=held_out)
+    run = silent_task.run(tmp_path, replace(RECIPE, max_steps=3))
+    assert np.isfinite(static_task.outputs(run.student)).all()

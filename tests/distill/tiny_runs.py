@@ -2,11 +2,16 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import hpdistill.distill
 from hpdistill.recipe import CorpusRecipe, Recipe, TeacherRecipe, TrainingRecipe, WeightedModel
+
+distill = partial(hpdistill.distill.distill, export=False)
+"""Exports take longer than these runs, and have tests of their own."""
 
 TINY = Recipe(
     teachers=(WeightedModel(model="teacher"),),

@@ -1,5 +1,6 @@
 """`hpd demo`: the main job in minutes, everything printed is computed in that run."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,27 @@ def demo(
     from hpdistill.cli._shared import progress, require_train_extra
 
     require_train_extra()
-    from hpdistill.demo import QUESTIONS, answer, demo_passages, demo_recipe, load_for_search
+    from hpdistill.demo import (
+        QUESTIONS,
+        answer,
+        demo_passages,
+        demo_recipe,
+        load_teacher_for_search,
+    )
+    from hpdistill.runtime import Encoder
+
+    passages = demo_passages()
+    texts = [text for _, text in passages]
+    started = time.perf_counter()
+    static = Encoder.load()
+    at_once = answer(static, passages)
+    console.print(
+        f"Ready at once: the static student that comes with hpdistill, loaded and asked about "
+        f"{len(passages):,} passages of documentation in {time.perf_counter() - started:.1f} s:"
+    )
+    for question, found in zip(QUESTIONS, at_once, strict=True):
+        console.print(_answers(question, {"static": found}))
+    # Only now, because it takes seconds to import.
     from hpdistill.distill import distill, report_tables
 
     recipe = demo_recipe(sentences=sentences, seed=seed)
@@ -39,7 +60,7 @@ def demo(
         "documentation of the Python packages installed here."
     )
     with progress() as report:
-        result = distill(recipe, out, overwrite=overwrite, report=report)
+        result = distill(recipe, out, beside=[static], overwrite=overwrite, report=report)
     for table in report_tables(result.rows):
         console.print(table.to_rich())
     teacher, student = result.rows[0], result.rows[-1]
@@ -48,26 +69,25 @@ def demo(
         f"{teacher['vector_bytes'] / student['vector_bytes']:.0f} times smaller vectors, "
         f"{student['sentences_per_second'] / teacher['sentences_per_second']:.1f} times the speed."
     )
-    passages = demo_passages()
-    texts = [text for _, text in passages]
-    console.print(f"\nQuestions to {len(passages):,} passages of documentation:")
-    by_teacher = answer(load_for_search("mpnet", fast=True, sample=texts), passages)
-    by_student = answer(load_for_search(str(result.model)), passages)
+    console.print(f"\nThe same questions to the same {len(passages):,} passages:")
+    by_teacher = answer(load_teacher_for_search(texts), passages)
+    with Encoder.load(result.model) as encoder:
+        by_student = answer(encoder, passages)
     for question, left, right in zip(QUESTIONS, by_teacher, by_student, strict=True):
-        console.print(_side_by_side(question, left, right))
+        console.print(_answers(question, {"teacher": left, "student": right}))
     console.print(f"The model: {result.model}  (report: {out / 'report.html'})")
 
 
-def _side_by_side(question: str, teacher: "list[Answer]", student: "list[Answer]") -> "Table":
+def _answers(question: str, found: "dict[str, list[Answer]]") -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(question), title_justify="left", box=box.SIMPLE_HEAD, expand=True)
-    table.add_column("teacher", ratio=1)
-    table.add_column("student", ratio=1)
-    for left, right in zip(teacher, student, strict=True):
-        table.add_row(_cell(left), _cell(right))
+    for name in found:
+        table.add_column(name, ratio=1)
+    for answers in zip(*found.values(), strict=True):
+        table.add_row(*map(_cell, answers))
     return table
 
 

@@ -30,12 +30,15 @@ _SKIPPED_FOLDERS = {
 _Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def pydoc_sentences(roots: Iterable[Path] | None = None) -> Iterator[str]:
+def pydoc_sentences(
+    roots: Iterable[Path] | None = None, *, packages: Collection[str] | None = None
+) -> Iterator[str]:
     """Stream the English sentences of docstrings, up to where they list parameters.
 
     Args:
         roots: Folders to search for Python files; None: the standard library's and the
             installed packages'.
+        packages: Names of packages and modules to read; None: all.
 
     Yields:
         Sentences of at least four words, without markup, in the order of sorted paths and then
@@ -45,7 +48,7 @@ def pydoc_sentences(roots: Iterable[Path] | None = None) -> Iterator[str]:
         UsageError: The `train` extra is not installed.
     """
     segment = extra("sentencex").segment
-    for _, docstring in _docstrings(roots):
+    for _, docstring in _docstrings(roots, packages):
         for paragraph in paragraphs(docstring):
             sentences = (sentence.strip() for sentence in segment("en", paragraph))
             yield from filter(is_english_sentence, sentences)

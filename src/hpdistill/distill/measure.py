@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from hpdistill.corpus import Corpus
 from hpdistill.distill.stages import Member, own_projection, teacher_projection
 from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.evaluate import StsScores, evaluate_fidelity, evaluate_sts, load_tasks
+from hpdistill.files import read_json
 from hpdistill.progress import Report
 from hpdistill.projection import Projection
 from hpdistill.pytorch import Precision, TorchEncoder, load_model
 from hpdistill.recipe import Recipe
-from hpdistill.student import untouched
+from hpdistill.runtime import Encoder as Runtime
+from hpdistill.student import StudentSpec, untouched
 from hpdistill.teacher import (
     EmbeddedCorpus,
     JointEncoder,
@@ -39,11 +41,12 @@ class _Contender:
     encoder: Encoder
     vectors: Embeddings
     """Of the validation sentences, (m, width)."""
-    precision: Precision = "float32"
+    backend: str = "torch"
+    precision: Precision | Literal["int8"] = "float32"
     in_space: bool = False
     """Whether its vectors are meant to equal the targets."""
     speed: float | None = None
-    """Sentences/s in float32."""
+    """Sentences/s; of PyTorch in float32."""
 
 
 def measure(
@@ -54,12 +57,13 @@ def measure(
     run: Path,
     *,
     evaluation: Path | None,
+    beside: Sequence[Encoder] = (),
     report: Report,
 ) -> list[dict[str, Any]]:
     """Measure the student of a run, its teacher, and what a user could do without distilling.
 
     Fidelity is to the teacher the user named, without the anchor, on the validation sentences;
-    `cosine` is to the targets. Speed is in float32 on this machine, one model at a time.
+    `cosine` is to the targets. Speed is on this machine, one model at a time, PyTorch in float32.
 
     Args:
         recipe: The choices.
@@ -68,10 +72,11 @@ def measure(
         corpus: For the validation sentences.
         run: Holds `targets`, `init` and `model`.
         evaluation: Folder of STS tasks, if any.
+        beside: Other encoders to give a row.
         report: Progress.
 
     Returns:
-        Flat rows; the first is the teacher, the last the student.
+        Flat rows; the first is the teacher, the last the student as its users load it.
 
     Raises:
         EvaluationError: `evaluation` holds no STS task.
@@ -81,8 +86,13 @@ def measure(
     own = [np.concatenate(list(encoder.shards("validation"))) for encoder in embedded]
     targets = Projection.load(run / "targets" / "projection.safetensors")
     wanted = targets.apply(side_by_side(own, [member.weight for member in teacher]))
+    static = StudentSpec.parse(recipe.student).static
     contenders = chain(
-        _teachers(recipe, teacher, embedded, own, targets, texts), _students(recipe, run, texts)
+        _teachers(recipe, teacher, embedded, own, targets, texts),
+        _others(beside, texts),
+        _tables(recipe, run, texts) if static else _backbones(recipe, run, texts),
+        _distilled(recipe, run, texts),
+        _exported(recipe, run, texts),
     )
     rows: list[dict[str, Any]] = []
     reference: Embeddings | None = None
@@ -95,6 +105,7 @@ def measure(
         row = {
             "model": contender.name,
             "dim": contender.encoder.dim,
+            "backend": contender.backend,
             "precision": contender.precision,
             "parameters": contender.encoder.parameters,
             "parameters_m": contender.encoder.parameters / 1e6,
@@ -164,8 +175,20 @@ def _teachers(
         )
 
 
-def _students(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
-    """The student untouched, cut by its own PCA, with its head solved, and distilled."""
+def _tables(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+    """The tokens as the teacher sees them one by one, and the closed form."""
+    for kind, place in (("token vectors", run / "init" / "tokens"), ("closed form", run / "init")):
+        encoder = TorchEncoder(load_model(place), name=recipe.student)
+        yield _Contender(
+            name=f"{recipe.student}, {kind}",
+            encoder=encoder,
+            vectors=encoder.encode(texts),
+            in_space=True,
+        )
+
+
+def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+    """The student untouched, cut by its own PCA, and with its head solved."""
     name = recipe.student
     plain = TorchEncoder(untouched(name), name=name)
     kept = Remembering(plain)
@@ -187,14 +210,49 @@ def _students(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Cont
             vectors=initial.encode(texts),
             in_space=True,
         )
-    final = TorchEncoder(load_model(run / "model"), name=name)
+
+
+def _distilled(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+    final = TorchEncoder(load_model(run / "model"), name=recipe.student)
     yield _Contender(
-        name=f"{name}, distilled",
+        name=f"{recipe.student}, distilled",
         encoder=final,
         vectors=final.encode(texts),
         in_space=True,
         speed=_speed(final, texts),
     )
+
+
+def _others(beside: Sequence[Encoder], texts: Sequence[str]) -> Iterator[_Contender]:
+    for encoder in beside:
+        yield _Contender(
+            name=encoder.name,
+            encoder=encoder,
+            vectors=encoder.encode(texts),
+            backend=getattr(encoder, "backend", "torch"),
+            precision=getattr(encoder, "precision", "float32"),
+            speed=_speed(encoder, texts),
+        )
+
+
+def _exported(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+    """The student on the runtime, the way that `Encoder.load` takes last; none if not exported."""
+    path = run / "model" / "onnx" / "export.json"
+    if not path.is_file():
+        return
+    export = read_json(path)
+    precisions = [row["precision"] for row in export["parity"] if row["backend"] != "torch"]
+    for precision in sorted(precisions, key=lambda name: bool(name == export["default"])):
+        with Runtime.load(run / "model", precision=precision) as encoder:
+            yield _Contender(
+                name=f"{recipe.student}, distilled",
+                encoder=encoder,
+                vectors=encoder.encode(texts),
+                backend=encoder.backend,
+                precision=encoder.precision,
+                in_space=True,
+                speed=_speed(encoder, texts),
+            )
 
 
 def _speed(encoder: Encoder, texts: Sequence[str]) -> float:

@@ -17,6 +17,8 @@ TASK_TITLES = {"STSBenchmark": "STS-B", "SICKRelatedness": "SICK-R"}
 
 COLUMNS = (
     Column(key="model", title="model"),
+    Column(key="backend", title="on"),
+    Column(key="precision", title="precision"),
     Column(key="dim", title="dim", format="d"),
     Column(key="parameters_m", title="params M", format=".1f"),
     Column(key="vector_bytes", title="bytes", format="d"),
@@ -35,6 +37,7 @@ def report_tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     present = [task for task in TASKS if any(row.get(task) is not None for row in rows)]
     columns = [
         Column(key="model", title="model"),
+        Column(key="precision", title="precision"),
         *(Column(key=task, title=TASK_TITLES.get(task, task), format=".2f") for task in present),
         Column(key="average_present", title=f"mean of {len(present)}", format=".2f"),
         Column(key="retention", title="retention %", format=".1f"),
@@ -73,11 +76,13 @@ def write_report(
 def _card(recipe: Recipe, teacher: str, markdown: str, stages: dict[str, Any]) -> str:
     corpus = stages["corpus"]["facts"]
     training = stages["training"]["facts"]
-    names = [StudentSpec.parse(recipe.student).model, *(member.model for member in recipe.teachers)]
+    spec = StudentSpec.parse(recipe.student)
+    batch_size = recipe.training.settled(static=spec.static).batch_size
+    names = [spec.model, *(member.model for member in recipe.teachers)]
     licences = {m.name: m.licence for m in known_models()}
     chain = [
         f"- `{name}`: {licences.get(name, 'see its own model card')}"
-        for name in dict.fromkeys(names)
+        for name in dict.fromkeys(filter(None, names))
     ]
     return f"""---
 library_name: sentence-transformers
@@ -95,6 +100,14 @@ from sentence_transformers import SentenceTransformer
 vectors = SentenceTransformer("path/to/this/directory").encode(["How are you?"])
 ```
 
+Without PyTorch, and faster:
+
+```python
+from hpdistill import Encoder
+
+vectors = Encoder.load("path/to/this/directory").encode(["How are you?"])
+```
+
 `projection.safetensors` puts the teacher's own vectors into the same space; `hpd.json` names the
 teacher by the hash of its weights.
 
@@ -102,12 +115,12 @@ teacher by the hash of its weights.
 
 {markdown}
 Fidelity: Spearman of pairwise cosines against the teacher's on {corpus["validation"]:,} sentences
-that were not trained on. Speed: float32, one model after the other.
+that were not trained on. Speed: one model after the other; PyTorch in float32.
 
 ## Made from
 
 {corpus["train"]:,} unlabelled sentences; {training["steps"]:,} steps of
-{recipe.training.batch_size} in {training["seconds"] / 60:.0f} minutes ({training["precision"]}).
+{batch_size} in {training["seconds"] / 60:.0f} minutes ({training["precision"]}).
 All choices: `recipe.toml`.
 
 Licences of what it was made from:

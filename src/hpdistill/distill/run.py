@@ -1,6 +1,6 @@
 """One distillation from sentences to a model directory, resumable at every arrow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,8 @@ from hpdistill.distill.stages import (
     members,
     train_student,
 )
-from hpdistill.encoder import Embeddings
+from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.export import export_model
 from hpdistill.files import json_hash
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
@@ -36,8 +37,12 @@ from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
 
-CODE = 1
+CODE = 2
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
+
+
+PARITY_SENTENCES = 1000
+"""On which a graph is compared with its model: held out, and more only if those are too few."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ def distill(
     *,
     store: Path | None = None,
     evaluation: Path | None = None,
+    export: bool = True,
+    beside: Sequence[Encoder] = (),
     overwrite: bool = False,
     report: Report = silent,
 ) -> Distilled:
@@ -69,6 +76,8 @@ def distill(
         store: Where teacher embeddings are kept; several runs may share one. None: in the run.
         evaluation: Folder of STS tasks to measure the table on. Its sentences should be among
             `recipe.corpus.exclude`.
+        export: End with the model's graphs for ONNX Runtime, in float32 and int8.
+        beside: Other encoders to give a row in the table.
         overwrite: Replace a run of another recipe.
         report: Progress.
 
@@ -78,6 +87,7 @@ def distill(
         WeightsError: A model that cannot be found, verified, trusted or loaded.
         StoreError: Damaged teacher embeddings, or a teacher that gives NaN.
         RunError: A directory of another recipe, a full disk.
+        ExportError: The student's float32 graph disagrees with it; the model is there.
         EvaluationError: No STS data in `evaluation`.
     """
     teacher = members(recipe, report)
@@ -85,12 +95,13 @@ def distill(
         "recipe": recipe.hash,
         "store": str(store) if store else None,
         "evaluation": str(evaluation) if evaluation else None,
+        "export": export,
         "versions": versions(),
         "machine": machine(),
     }
     with open_run(out, recipe, header, overwrite=overwrite) as manifest:
-        run = _Run(recipe, out, store or out / "targets", evaluation, teacher, manifest, report)
-        return run.all()
+        places = store or out / "targets", evaluation
+        return _Run(recipe, out, *places, export, beside, teacher, manifest, report).all()
 
 
 @dataclass
@@ -99,6 +110,8 @@ class _Run:
     out: Path
     store: Path
     evaluation: Path | None
+    export: bool
+    beside: Sequence[Encoder]
     teacher: list[Member]
     manifest: Manifest
     report: Report
@@ -126,10 +139,13 @@ class _Run:
             "targets/train.npy",
         )["hash"]
         base = encoder_identity(base_model(self.recipe, self.report))
+        sections = self._section("head"), self._section("static")
         student_hash = self._stage(
             "student",
-            [targets_hash, self.recipe.student, base, self.recipe.seed, self._section("head")],
-            lambda: make_student(self.recipe, self.corpus, self.out, self.report),
+            [targets_hash, self.recipe.student, base, self.recipe.seed, *sections],
+            lambda: make_student(
+                self.recipe, self.teacher, self.embedded, self.corpus, self.out, self.report
+            ),
             "init/modules.json",
         )["hash"]
         training_inputs = [student_hash, self._section("training")]
@@ -139,8 +155,13 @@ class _Run:
             lambda: self._train(json_hash(training_inputs)),
             "model/modules.json",
         )["hash"]
+        if self.export:
+            self._stage("export", training_hash, self._export, "model/onnx/export.json")
         content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
-        measured = self._stage("report", [training_hash, content], self._measure)
+        others = [encoder.name for encoder in self.beside]
+        measured = self._stage(
+            "report", [training_hash, content, self.export, others], self._measure
+        )
         write_report(self.recipe, self.out, measured["rows"], self.manifest.stages, self.evaluation)
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
 
@@ -202,6 +223,10 @@ class _Run:
         )
         return trained.to_dict()
 
+    def _export(self) -> dict[str, Any]:
+        exported = export_model(self.out / "model", _held_out(self.corpus), report=self.report)
+        return {"default": exported.default, "refused": dict(exported.refused)}
+
     def _measure(self) -> dict[str, Any]:
         rows = measure(
             self.recipe,
@@ -210,6 +235,13 @@ class _Run:
             self.corpus,
             self.out,
             evaluation=self.evaluation,
+            beside=self.beside,
             report=self.report,
         )
         return {"rows": rows}
+
+
+def _held_out(corpus: Corpus) -> list[str]:
+    """What an export is checked on: the validation sentences, and others if those are too few."""
+    sentences = corpus.texts("validation")
+    return sentences + corpus.texts("train", max(0, PARITY_SENTENCES - len(sentences)))

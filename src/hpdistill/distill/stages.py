@@ -6,6 +6,7 @@ Each function does one stage, leaves its files in place atomically, and returns 
 import importlib.metadata
 import platform
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, compress
@@ -20,22 +21,35 @@ from sentence_transformers import SentenceTransformer
 from hpdistill.corpus import Corpus, Split, build_corpus
 from hpdistill.distill.training import TokenCache, Trained, train
 from hpdistill.encoder import Embeddings, unit
-from hpdistill.errors import CorpusError
+from hpdistill.errors import CorpusError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path, sha256_file
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder, load_model
 from hpdistill.recipe import Recipe
+from hpdistill.static import (
+    STRENGTHS,
+    check_vocabulary,
+    closed_form,
+    count_tokens,
+    fit_vocabulary,
+    frequency_weights,
+    mean_matrix,
+    read_tokenizer,
+    token_texts,
+)
 from hpdistill.student import (
     StudentSpec,
+    build_static,
     build_student,
     is_sentence_encoder,
+    is_static,
     pooled_backbone,
     save_student,
     set_head,
 )
-from hpdistill.teacher import EmbeddedCorpus, embed_corpus, side_by_side
+from hpdistill.teacher import EmbeddedCorpus, embed_corpus, side_by_side, text_hash
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -59,6 +73,9 @@ __all__ = [
 MIN_VALIDATION = 3
 """Sentences that fidelity needs."""
 
+TOKEN_CHUNK = 4096
+"""Tokens that are embedded between two writes to the store."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -73,8 +90,17 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
 
     Raises:
         WeightsError: One cannot be found, verified or trusted.
+        UsageError: A static student is to be an anchor.
     """
     found = [Member(resolve(t.model, report=report), t.weight) for t in recipe.teachers]
+    if StudentSpec.parse(recipe.student).static:
+        if recipe.anchor:
+            raise UsageError(
+                f"anchor is {recipe.anchor:g}; a static student is no encoder before it is "
+                "trained, so only 0 is allowed",
+                hint="For a joint target, give --teacher twice.",
+            )
+        return found
     base = base_model(recipe, report)
     weight = recipe.anchor
     if weight is None:
@@ -85,8 +111,9 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
 
 
 def base_model(recipe: Recipe, report: Report) -> ModelSource:
-    """The model that the student is made from."""
-    return resolve(StudentSpec.parse(recipe.student).model, report=report)
+    """The model that the student is made from; of a static one, the model of its tokenizer."""
+    name = StudentSpec.parse(recipe.student).model or recipe.teachers[0].model
+    return resolve(name, report=report)
 
 
 def corpus_inputs(recipe: Recipe) -> dict[str, Any]:
@@ -120,7 +147,7 @@ def check_before_embedding(
 
     Raises:
         UsageError: k is larger than the teacher's width or than the sentences allow, or the
-            student names layers that its model lacks.
+            student names layers that its model lacks, or a vocabulary that its tokenizer refuses.
         CorpusError: Too few sentences to hold some out.
     """
     if corpus.count("validation") < MIN_VALIDATION:
@@ -132,7 +159,10 @@ def check_before_embedding(
     width = sum(TorchEncoder.load(member.source).dim for member in teacher)
     fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
     check_dim(recipe.dim, width=width, sentences=fitted)
-    build_student(recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report)
+    if StudentSpec.parse(recipe.student).static:
+        check_vocabulary(read_tokenizer(base_model(recipe, report).path), recipe.static)
+    else:
+        build_student(recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report)
 
 
 def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:
@@ -191,7 +221,103 @@ def make_targets(
     return {"explained_share": round(projection.explained_share, 4), "width": projection.width}
 
 
-def make_student(recipe: Recipe, corpus: Corpus, run: Path, report: Report) -> dict[str, Any]:
+def make_static(
+    recipe: Recipe,
+    teacher: Sequence[Member],
+    embedded: Sequence[EmbeddedCorpus],
+    corpus: Corpus,
+    run: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Solve a static student in closed form and write it to `RUN/init`.
+
+    Beside it, in `RUN/init/tokens`: the tokens through teacher and projection, weighted by
+    frequency, the cheap alternative that distillation has to beat.
+    """
+
+    def chunks(split: Split = "train") -> Iterator[list[str]]:
+        return corpus.chunks(split, 16384)
+
+    base = read_tokenizer(base_model(recipe, report).path)
+    tokenizer = fit_vocabulary(base, chunks, recipe.static)
+    joint = side_by_side(
+        embed_tokens_alone(teacher, embedded, token_texts(tokenizer), report),
+        [member.weight for member in teacher],
+    )
+    projection = Projection.load(run / "targets" / "projection.safetensors")
+    weights = frequency_weights(count_tokens(tokenizer, chunks()), recipe.static.frequency_weight)
+    tokens = weights[:, None] * unit(projection.apply(joint))
+    held_out = np.concatenate(list(joint_shards(embedded, teacher, "validation")))
+    held_out_means = mean_matrix(tokenizer, chunks("validation"))
+    strength = recipe.static.strength
+    solved = closed_form(
+        mean_matrix(tokenizer, chunks()),
+        np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False),
+        tokens,
+        strengths=STRENGTHS if strength is None else [strength],
+        score=lambda vectors: evaluate_fidelity(held_out_means @ vectors, held_out).spearman,
+    )
+    with atomic_directory(run / "init") as temporary:
+        save_student(build_static(tokenizer, solved.vectors), temporary)
+        (temporary / "tokens").mkdir()
+        save_student(build_static(tokenizer, tokens), temporary / "tokens")
+    return {
+        "parameters": solved.vectors.size,
+        "tokens": len(tokens),
+        "strength": solved.strength,
+        "fidelity": {str(tried): score for tried, score in solved.scores.items()},
+    }
+
+
+def embed_tokens_alone(
+    teacher: Sequence[Member],
+    embedded: Sequence[EmbeddedCorpus],
+    texts: Sequence[str],
+    report: Report,
+) -> list[Embeddings]:
+    """Embed what tokens say, each as a text of its own; kept in the store like sentences.
+
+    Returns:
+        Of each encoder of the teacher, shape (len(texts), width), rows of length 1; zero where
+        the text is empty.
+    """
+    spoken = [text for text in texts if text]
+    result: list[Embeddings] = []
+    for member, stored in zip(teacher, embedded, strict=True):
+        parts: list[Embeddings] = []
+        encoder: TorchEncoder | None = None
+        for start in range(0, len(spoken), TOKEN_CHUNK):
+            chunk = spoken[start : start + TOKEN_CHUNK]
+            key = text_hash(chunk)
+            if key not in stored.store:
+                encoder = encoder or TorchEncoder.load(member.source, precision=stored.precision)
+                started = time.perf_counter()
+                vectors = encoder.encode(chunk)
+                stored.store.write(key, vectors, seconds=time.perf_counter() - started)
+            parts.append(stored.store.read(key))
+            report(f"tokens: {member.source.name}", start + len(chunk), len(spoken))
+        vectors = np.concatenate(parts)
+        whole = np.zeros((len(texts), vectors.shape[1]), np.float32)
+        whole[[bool(text) for text in texts]] = vectors
+        result.append(whole)
+    return result
+
+
+def make_student(
+    recipe: Recipe,
+    teacher: Sequence[Member],
+    embedded: Sequence[EmbeddedCorpus],
+    corpus: Corpus,
+    run: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Make the student that training starts from, of whichever kind, in `RUN/init`."""
+    if StudentSpec.parse(recipe.student).static:
+        return make_static(recipe, teacher, embedded, corpus, run, report)
+    return make_transformer(recipe, corpus, run, report)
+
+
+def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) -> dict[str, Any]:
     """Assemble the untrained student, solve its head, and write it to `RUN/init`.
 
     Beside it: the PCA of the untouched student's own unit vectors, the cheap alternative that
@@ -252,9 +378,10 @@ def train_student(
         np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False),
         validate,
         TokenCache(token_chunks("validation"), max_tokens=limit),
-        recipe=recipe.training,
+        recipe=recipe.training.settled(static=is_static(student)),
         seed=recipe.seed,
         directory=checkpoints,
+        start_may_win=is_static(student) or recipe.head.init != "random",
         report=report,
     )
     return student, trained

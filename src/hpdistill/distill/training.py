@@ -24,9 +24,9 @@ from torch.nn.functional import normalize
 from hpdistill.encoder import Embeddings
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import has_bfloat16, pad
-from hpdistill.recipe import TrainingRecipe
-from hpdistill.student import backbone
+from hpdistill.pytorch import has_bfloat16, intake_of
+from hpdistill.recipe import SettledTraining
+from hpdistill.student import backbone, is_static
 
 __all__ = [
     "TokenCache",
@@ -39,9 +39,11 @@ __all__ = [
     "train",
 ]
 
+GROUP = 64
+"""Batches whose sentences are sorted by length together."""
 
-TOKENS_AT_ONCE = 4096
-"""Activations are kept for the backward pass: about 0.2 MB a token for a MiniLM of 6 layers."""
+LEAST_GROUPS = 8
+"""A small corpus is cut into so many, or all that ever meets in a batch is of one length."""
 
 
 class TokenCache:
@@ -72,8 +74,9 @@ def batches(
 ) -> list[NDArray[np.int64]]:
     """Random batches of sentences of like length; a pure function of its arguments.
 
-    Shuffled sentences are sorted within groups of 64 batches, then the batches are shuffled, so
-    that little padding is computed and chance still decides what meets.
+    Shuffled sentences are sorted within groups of 64 batches (fewer where there are not enough
+    for 8 groups), then the batches are shuffled, so that little padding is computed and chance
+    still decides what meets.
 
     Args:
         lengths: Tokens of each of n sentences, shape (n,).
@@ -86,7 +89,8 @@ def batches(
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
-    group = 64 * batch_size
+    total = math.ceil(len(order) / batch_size)
+    group = max(1, min(GROUP, total // LEAST_GROUPS)) * batch_size
     result: list[NDArray[np.int64]] = []
     for start in range(0, len(order), group):
         members = order[start : start + group]
@@ -163,9 +167,10 @@ def train(
     validate: Callable[[Embeddings], float],
     validation_tokens: TokenCache,
     *,
-    recipe: TrainingRecipe,
+    recipe: SettledTraining,
     seed: int,
     directory: Path,
+    start_may_win: bool = True,
     report: Report = silent,
 ) -> Trained:
     """Train a student in place and leave it with its best weights.
@@ -173,7 +178,7 @@ def train(
     Goes on from the newest checkpoint in `directory`; an unbroken run gives the same weights.
 
     Args:
-        student: Transformer, mean pooling, dense, normalise; from `build_student`.
+        student: From `build_student` or `build_static`; its last module normalises.
         tokens: Of n training sentences.
         targets: Shape (n, k), float32; may be memory-mapped.
         validate: Scores embeddings of the validation sentences, (m, k) float32; higher is better.
@@ -181,13 +186,17 @@ def train(
         recipe: The choices.
         seed: Decides batches and dropout.
         directory: Of checkpoints.
+        start_may_win: Whether the weights it starts with count among the best; those of a random
+            head must not, whose similarities can rank well in any space but the target's.
         report: Progress, in sentences.
 
     Raises:
         RunError: A checkpoint cannot be written; the ones before are kept.
     """
-    bfloat16 = use_bfloat16(recipe, student.device.type)
-    if student.device.type == "cpu":
+    # A static student has no matrix products.
+    bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
+    tokens_at_once = intake_of(student).tokens_at_once
+    if student.device.type == "cpu" and not is_static(student):
         # The backward pass of PyTorch's fused attention on CPUs takes as long as all matrix
         # products together at sentence length; without it, training is twice as fast here.
         backbone(student).set_attn_implementation("eager")
@@ -198,7 +207,7 @@ def train(
     if progress is None:
         progress = Progress()
         score = validate(embed_tokens(student, validation_tokens, bfloat16=bfloat16))
-        _record(progress, score, 0.0, 0.0)
+        _record(progress, score, 0.0, 0.0, may_win=start_may_win or steps == 0)
         _checkpoint(directory, student, optimizer, progress)
     student.train(recipe.dropout)
     started, loss_sum, loss_count = time.perf_counter(), 0.0, 0
@@ -207,7 +216,7 @@ def train(
         rate = recipe.learning_rate * schedule(step, steps, recipe.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        for part in split_long(batch, tokens.lengths):
+        for part in split_long(batch, tokens.lengths, tokens_at_once):
             wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
             outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
             loss = distillation_loss(outputs, wanted, similarity_weight=recipe.similarity_weight)
@@ -243,29 +252,33 @@ def train(
     )
 
 
-def split_long(batch: NDArray[np.int64], lengths: NDArray[np.int32]) -> list[NDArray[np.int64]]:
+def split_long(
+    batch: NDArray[np.int64], lengths: NDArray[np.int32], tokens_at_once: int
+) -> list[NDArray[np.int64]]:
     """Cut a batch of long sentences into parts that fit in memory.
 
     Args:
         batch: Indices of sentences.
         lengths: Tokens of every sentence.
+        tokens_at_once: That fit, padding included.
 
     Returns:
-        The batch itself, or parts of it of at most `TOKENS_AT_ONCE` tokens, padding included.
+        The batch itself, or parts of it.
     """
-    longest = int(lengths[batch].max())
-    count = max(1, TOKENS_AT_ONCE // longest)
+    longest = max(1, int(lengths[batch].max()))
+    count = max(1, tokens_at_once // longest)
     return [batch[start : start + count] for start in range(0, len(batch), count)]
 
 
-def use_bfloat16(recipe: TrainingRecipe, device: str) -> bool:
+def use_bfloat16(recipe: SettledTraining, device: str) -> bool:
     """Whether matrix products are computed in bfloat16."""
     return recipe.precision == "bfloat16" or (recipe.precision == "auto" and has_bfloat16(device))
 
 
-def total_steps(recipe: TrainingRecipe, sentences: int) -> int:
+def total_steps(recipe: SettledTraining, sentences: int) -> int:
     """Optimiser steps of a training on so many sentences."""
-    steps = math.ceil(recipe.epochs * math.ceil(sentences / recipe.batch_size))
+    # 1.1 * 10 is 11.000000000000002, which is 11 steps.
+    steps = math.ceil(round(recipe.epochs * math.ceil(sentences / recipe.batch_size), 9))
     return steps if recipe.max_steps is None else min(steps, recipe.max_steps)
 
 
@@ -278,21 +291,28 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def forward(student: SentenceTransformer, rows: list[list[int]], *, bfloat16: bool) -> torch.Tensor:
-    """Head outputs before normalisation, shape (len(rows), k), float32."""
-    pad_id = int(student.tokenizer.pad_token_id or 0)
-    features = {key: value.to(student.device) for key, value in pad(rows, pad_id).items()}
+    """Outputs that are compared with targets, shape (len(rows), k), float32.
+
+    Those of a head, before normalisation: it learns their length. A mean of token vectors has a
+    length that says how many and how unlike they are; only its direction is taught.
+    """
+    features = intake_of(student).collate(rows)
+    first, *rest = student if is_static(student) else list(student)[:-1]
     with torch.autocast(student.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        features = student[0](features)
+        features = first(features)
     # Sums over tokens and the head itself are cheap, and worth their float32 digits.
-    features["token_embeddings"] = features["token_embeddings"].float()
-    outputs: torch.Tensor = student[2](student[1](features))["sentence_embedding"]
+    if "token_embeddings" in features:
+        features["token_embeddings"] = features["token_embeddings"].float()
+    for module in rest:
+        features = module(features)
+    outputs: torch.Tensor = features["sentence_embedding"]
     return outputs
 
 
 def embed_tokens(
     student: SentenceTransformer, tokens: TokenCache, *, bfloat16: bool, budget: int = 2048
 ) -> Embeddings:
-    """Head outputs of cached sentences, shape (len(tokens), k), float32, not normalised."""
+    """Outputs of `forward` for cached sentences, shape (len(tokens), k), float32."""
     order = np.argsort(-tokens.lengths, kind="stable")
     width = student.get_embedding_dimension()
     assert width is not None
@@ -300,19 +320,19 @@ def embed_tokens(
     start = 0
     with torch.inference_mode():
         while start < len(order):
-            count = max(1, budget // int(tokens.lengths[order[start]]))
+            count = max(1, budget // max(1, int(tokens.lengths[order[start]])))
             batch = order[start : start + count]
             vectors[batch] = forward(student, tokens.rows(batch), bfloat16=bfloat16).cpu().numpy()
             start += count
     return vectors
 
 
-def _per_epoch(tokens: TokenCache, recipe: TrainingRecipe) -> int:
+def _per_epoch(tokens: TokenCache, recipe: SettledTraining) -> int:
     return math.ceil(len(tokens) / recipe.batch_size)
 
 
 def _steps_from(
-    first: int, steps: int, tokens: TokenCache, recipe: TrainingRecipe, seed: int
+    first: int, steps: int, tokens: TokenCache, recipe: SettledTraining, seed: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
     per_epoch = _per_epoch(tokens, recipe)
     order: list[NDArray[np.int64]] = []
@@ -323,7 +343,7 @@ def _steps_from(
         yield step, order[index]
 
 
-def _optimizer(student: SentenceTransformer, recipe: TrainingRecipe) -> torch.optim.AdamW:
+def _optimizer(student: SentenceTransformer, recipe: SettledTraining) -> torch.optim.AdamW:
     # Biases and layer norms are not decayed, as usual for transformers.
     decayed = [weight for weight in student.parameters() if weight.ndim > 1]
     kept = [weight for weight in student.parameters() if weight.ndim <= 1]
@@ -334,10 +354,14 @@ def _optimizer(student: SentenceTransformer, recipe: TrainingRecipe) -> torch.op
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def _record(progress: Progress, score: float, loss: float, rate: float) -> None:
+def _record(
+    progress: Progress, score: float, loss: float, rate: float, *, may_win: bool = True
+) -> None:
     progress.history.append(
         {"step": progress.step, "loss": loss, "fidelity": score, "learning_rate": rate}
     )
+    if not may_win:
+        return
     # A score that is no number never wins, but the first weights are kept whatever theirs is.
     if progress.best_step < 0 or math.isnan(progress.best_score) or score > progress.best_score:
         progress.best_score, progress.best_step = score, progress.step
@@ -359,12 +383,9 @@ def _checkpoint(
     name = f"step-{progress.step:08d}"
     with atomic_directory(directory / name) as newest:
         save_model(student, str(newest / "model.safetensors"))
-        save_file({**moments, "random": torch.get_rng_state()}, newest / "optimizer.safetensors")
+        save_file({**moments, **_random_states(student.device)}, newest / "optimizer.safetensors")
         write_json(newest / "progress.json", asdict(progress))
-    keep = {name, f"best-{progress.best_step:08d}"}
-    for old in directory.iterdir():
-        if old.name not in keep:
-            _remove(old)
+    _tidy(directory, progress)
 
 
 def _restore(
@@ -376,14 +397,36 @@ def _restore(
     newest = found[-1]
     load_model(student, newest / "model.safetensors")
     tensors = load_file(newest / "optimizer.safetensors")
-    torch.set_rng_state(tensors.pop("random"))
+    _set_random_states(tensors, student.device)
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         _, index, key = name.split(".")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return Progress(**read_json(newest / "progress.json"))
+    progress = Progress(**read_json(newest / "progress.json"))
+    _tidy(directory, progress)  # of a kill between a checkpoint and its own tidying
+    return progress
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """What dropout draws next: of the processor, and of the device if that draws its own."""
+    states = {"random": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random_cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(tensors: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Take what `_random_states` gave out of a checkpoint's tensors, and go on from there."""
+    torch.set_rng_state(tensors.pop("random"))
+    on_device = tensors.pop("random_cuda", None)
+    if on_device is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(on_device, device)
+
+
+def _tidy(directory: Path, progress: Progress) -> None:
+    """Drop everything but the newest state and the best weights."""
+    keep = {f"step-{progress.step:08d}", f"best-{progress.best_step:08d}"}
+    for old in directory.iterdir():
+        if old.name not in keep:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()

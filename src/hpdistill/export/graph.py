@@ -1,0 +1,99 @@
+"""One ONNX graph of a whole sentence-transformers model: tokens in, sentence embeddings out."""
+
+import inspect
+import warnings
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    LayerNorm,
+    Normalize,
+    Pooling,
+    Transformer,
+)
+from torch import nn
+
+from hpdistill.errors import ExportError
+
+__all__ = ["OPSET", "OUTPUTS", "write_graph"]
+
+OPSET = 17
+OUTPUTS = ("last_hidden_state", "sentence_embedding")
+"""Names that servers look for: the second is what they take instead of pooling themselves."""
+
+_AFTER_TRANSFORMER = (Pooling, Dense, LayerNorm, Normalize, nn.Dropout)
+
+
+class _Pipeline(nn.Module):
+    """All modules as one function of tensors, which is what an exporter traces."""
+
+    def __init__(self, model: SentenceTransformer, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(model)
+        self.inputs = inputs
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features: dict[str, torch.Tensor] = dict(zip(self.inputs, tensors, strict=True))
+        for index, stage in enumerate(self.stages):
+            features = stage(features)
+            if index == 0:
+                tokens = features["token_embeddings"]  # (batch, length, width)
+        return tokens, features["sentence_embedding"]  # (batch, dim)
+
+
+def write_graph(model: SentenceTransformer, path: Path) -> None:
+    """Write transformer, pooling, head and normalisation as one float32 graph.
+
+    Inputs `input_ids`, `attention_mask` and, where the model takes it, `token_type_ids`: int64
+    of shape (batch, length), both dynamic. Outputs `last_hidden_state` (batch, length, width)
+    and `sentence_embedding` (batch, dim), float32.
+
+    Args:
+        model: On the CPU, in float32; its attention is switched to the explicit form.
+        path: Of the graph, weights included.
+
+    Raises:
+        ExportError: A module that has no place in such a graph, or PyTorch cannot trace it.
+    """
+    transformer = model[0]
+    others = [type(module).__name__ for module in list(model)[1:]]
+    if not isinstance(transformer, Transformer) or not all(
+        isinstance(module, _AFTER_TRANSFORMER) for module in list(model)[1:]
+    ):
+        raise ExportError(
+            f"cannot export a model of {', '.join([type(transformer).__name__, *others])}; "
+            "allowed: Transformer, Pooling, then any of Dense, LayerNorm, Normalize"
+        )
+    backbone = transformer.auto_model
+    # ONNX Runtime recognises attention that is written out, and fuses it when it loads.
+    backbone.set_attn_implementation("eager")
+    taken = inspect.signature(backbone.forward).parameters
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    known = model.tokenizer.model_input_names
+    inputs = tuple(name for name in wanted if name in known and name in taken)
+    ids = torch.full((2, 7), int(model.tokenizer.unk_token_id or 0))
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0  # a padded row, so that nothing is traced as if there were none
+    examples = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    axes = {name: {0: "batch", 1: "length"} for name in (*inputs, OUTPUTS[0])}
+    with warnings.catch_warnings():
+        # The tracing exporter warns of itself and of every shape it looks at; the parity
+        # report, on sentences of many lengths, is what tells whether it went well.
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                _Pipeline(model, inputs).eval(),
+                tuple(examples[name] for name in inputs),
+                str(path),
+                input_names=list(inputs),
+                output_names=list(OUTPUTS),
+                dynamic_axes={**axes, OUTPUTS[1]: {0: "batch"}},
+                opset_version=OPSET,
+                # Of PyTorch's two exporters, the one whose graphs ONNX Runtime fuses.
+                dynamo=False,
+            )
+        except (RuntimeError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ExportError(f"PyTorch cannot export this model: {reason}") from error

@@ -1,0 +1,365 @@
+"""Exporting a model directory: graphs, their agreement with the model, and their speed."""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+from hpdistill.encoder import Embeddings, Encoder, unit
+from hpdistill.errors import CorpusError, ExportError, UsageError
+from hpdistill.evaluate import StsData, evaluate_sts
+from hpdistill.export.graph import OPSET, write_graph
+from hpdistill.export.int8 import METHODS, int8_file_name
+from hpdistill.export.static import STATIC_INT8, write_static_int8
+from hpdistill.files import (
+    atomic_directory,
+    atomic_path,
+    read_json,
+    sha256_file,
+    write_json,
+)
+from hpdistill.machine import machine, versions
+from hpdistill.progress import Report, silent
+from hpdistill.pytorch import TorchEncoder, load_model, pad
+from hpdistill.runtime import Encoder as Runtime
+from hpdistill.runtime.vectors import fit_ranges
+
+__all__ = ["Exported", "export_model"]
+
+Precision = Literal["float32", "int8"]
+
+FORMAT = 1
+RANGES = "embedding_ranges.safetensors"
+PARITY_SENTENCES = 1000
+TIMED_SENTENCES = 256
+TIMED_ROUNDS = 3
+CALIBRATION_BATCHES = 16
+CALIBRATION_BATCH = 32
+
+TOLERANCE = {"float32": (0.9999, 0.999), "int8": (0.99, 0.95)}
+"""Least mean and least single cosine to the PyTorch model on the parity sentences."""
+
+CLEARLY_BETTER = 0.002
+"""Of two int8 graphs the one with the higher mean cosine is kept, unless they are this close:
+then the faster one."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export left."""
+
+    directory: Path
+    default: Precision
+    """What `Encoder.load` takes unless told otherwise: the fastest one here."""
+    rows: list[dict[str, Any]]
+    """PyTorch, then each graph: agreement, STS-B dev if it was given, speed. Flat."""
+    refused: Mapping[str, str]
+    """Precisions that were tried and not kept, and why."""
+
+
+def export_model(
+    directory: Path,
+    sentences: Sequence[str],
+    *,
+    precisions: Sequence[str] = ("float32", "int8"),
+    out: Path | None = None,
+    sts: StsData | None = None,
+    report: Report = silent,
+) -> Exported:
+    """Write the graphs of a model, and compare them with the model on sentences.
+
+    Leaves `onnx/` with the graphs and `export.json` (files, checksums, parity, speed), and
+    `embedding_ranges.safetensors`, from which embeddings are cut to int8. A static model has no
+    graph; it gets its table in int8 instead.
+
+    Args:
+        directory: A sentence-transformers model, safe to load (from `weights.resolve`).
+        sentences: For parity, for calibration and for the ranges of int8 embeddings; a few
+            thousand of the kind that will be embedded, that the model was not trained on.
+        precisions: Which graphs. int8 is derived from float32, which is always kept beside it.
+        out: Copy the model here and export the copy; None exports in place.
+        sts: The STS benchmark's development set: its score is reported for each graph.
+        report: Progress.
+
+    Raises:
+        UsageError: An unknown precision, or an `out` that exists.
+        CorpusError: No sentences.
+        ExportError: The model cannot become a graph, or the float32 graph disagrees with it.
+        RunError: The disk is full; what was there is untouched.
+    """
+    unknown = [name for name in precisions if name not in get_args(Precision)]
+    if unknown or not precisions:
+        raise UsageError(f"precision is {', '.join(unknown) or 'empty'}; allowed: float32, int8")
+    if not sentences:
+        raise CorpusError("no sentences to compare the graph with its model on")
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; --out must name a new directory")
+    home = out or directory
+    model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
+    with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:
+        # Built beside what the runtime needs of the model, so that what is compared and timed
+        # is what users will load; put in place only when it has passed.
+        stage = Path(scratch) / "model"
+        _copy(directory, stage, weights=_is_static(model))
+        trial = _Trial(stage, model, sentences, sts, report)
+        trial.all("int8" in precisions)
+        ranges = _ranges(trial.best(), directory, sentences, report)
+        if out is not None:
+            with atomic_directory(out) as temporary:
+                _copy(directory, temporary, weights=True)
+                _install(stage, temporary, ranges)
+        else:
+            _install(stage, directory, ranges)
+    return Exported(home, trial.default, trial.rows, trial.refused)
+
+
+class _Trial:
+    """The graphs of one model in a scratch directory, and what was measured of them."""
+
+    def __init__(
+        self,
+        stage: Path,
+        model: TorchEncoder,
+        sentences: Sequence[str],
+        sts: StsData | None,
+        report: Report,
+    ) -> None:
+        self.stage = stage
+        self.model = model
+        self.sentences = _evenly(sentences, PARITY_SENTENCES)
+        self.sts = sts
+        self.report = report
+        self.rows: list[dict[str, Any]] = []
+        self.refused: dict[str, str] = {}
+        self.files: dict[str, str] = {}
+        self.default: Precision = "float32"
+
+    def all(self, int8: bool) -> None:
+        """Write, compare, choose; leaves `export.json` as it will stay."""
+        (self.stage / "onnx").mkdir(exist_ok=True)
+        self._progress("exporting", 0)
+        if _is_static(self.model):
+            self._describe(parity=[])
+        else:
+            write_graph(self.model.model, self.stage / "onnx" / "model.onnx")
+            self.files["float32"] = "model.onnx"
+            self._describe(parity=[])
+        self._progress("exporting", 1)
+        self.reference = self.model.encode(self.sentences)
+        torch_row = {"precision": "float32", "backend": "torch", "method": None}
+        scores = {"cosine_mean": 1.0, "cosine_min": 1.0, "sts_dev": self._dev(self.model)}
+        self.rows = [{**torch_row, **scores, "file_mb": None}]
+        row = self._compare("float32", None)
+        failure = _outside(row)
+        if failure:
+            raise ExportError(
+                f"the float32 graph disagrees with its PyTorch model: {failure}",
+                hint="This architecture cannot be exported faithfully; nothing was written.",
+            )
+        self.rows.append(row)
+        if int8:
+            self._choose_int8()
+            self._describe(parity=[])
+        self._progress("exporting", 4)
+        self._time()
+        fastest = max(self.rows[1:], key=lambda row: row["sentences_per_second"])
+        self.default = fastest["precision"]
+        self._describe(parity=self.rows)
+
+    def best(self) -> Runtime:
+        """The float32 encoder, for what is computed once and kept."""
+        return Runtime.load(self.stage, precision="float32")
+
+    def _choose_int8(self) -> None:
+        """Try each way of quantising, keep one, or none if both are outside tolerance."""
+        folder, name = self.stage / "onnx", int8_file_name()
+        if _is_static(self.model):
+            write_static_int8(self.stage)
+            row = self._compare("int8", None)
+            failure = _outside(row)
+            self.refused |= {"int8": failure} if failure else {}
+            self.rows += [] if failure else [row]
+            return
+        candidates: list[tuple[dict[str, Any], Path]] = []
+        for number, (method, quantise) in enumerate(METHODS.items()):
+            quantise(folder / "model.onnx", folder / name, self._feeds())
+            self.files["int8"] = name
+            self._describe(parity=[])
+            row = self._compare("int8", method)
+            row["sentences_per_second"] = _speed(self._load("int8"), self.sentences)
+            kept = (folder / name).rename(self.stage / f"{method}.onnx")
+            candidates.append((row, kept))
+            self._progress("exporting", 2 + number)
+        del self.files["int8"]
+        good = [(row, path) for row, path in candidates if not _outside(row)]
+        if not good:
+            row, _ = max(candidates, key=lambda pair: pair[0]["cosine_mean"])
+            self.refused["int8"] = _outside(row)
+        else:
+            most = max(row["cosine_mean"] for row, _ in good)
+            close = [pair for pair in good if pair[0]["cosine_mean"] >= most - CLEARLY_BETTER]
+            row, path = max(close, key=lambda pair: pair[0]["sentences_per_second"])
+            path.rename(folder / name)
+            self.files["int8"] = name
+            self.rows.append(row)
+        for _, path in candidates:
+            path.unlink(missing_ok=True)
+
+    def _compare(self, precision: Precision, method: str | None) -> dict[str, Any]:
+        with self._load(precision) as encoder:
+            vectors = _encode(encoder, self.sentences)
+            cosines = np.einsum("nd,nd->n", unit(vectors), self.reference)
+            # A text without tokens is zero in both: equal, although without an angle.
+            cosines[~self.reference.any(axis=1)] = 1.0
+            row = {
+                "precision": precision,
+                "backend": encoder.backend,
+                "method": method,
+                "cosine_mean": round(float(cosines.mean()), 6),
+                "cosine_min": round(float(cosines.min()), 6),
+                "sts_dev": self._dev(encoder),
+                "file_mb": None,
+            }
+        if precision in self.files:
+            size = (self.stage / "onnx" / self.files[precision]).stat().st_size
+            row["file_mb"] = round(size / 1e6, 1)
+        return row
+
+    def _time(self) -> None:
+        """Sentences/s of every row, in turns, so that another process hits all alike."""
+        encoders: list[TorchEncoder | Runtime] = [self.model]
+        encoders += [self._load(row["precision"]) for row in self.rows[1:]]
+        rounds = [[_speed(e, self.sentences) for e in encoders] for _ in range(TIMED_ROUNDS)]
+        for row, speeds in zip(self.rows, zip(*rounds, strict=True), strict=True):
+            ratios = [speed / base[0] for speed, base in zip(speeds, rounds, strict=True)]
+            row["sentences_per_second"] = round(statistics.median(speeds), 1)
+            row["ratio"] = round(statistics.median(ratios), 2)
+
+    def _dev(self, encoder: Encoder) -> float | None:
+        return None if self.sts is None else evaluate_sts(encoder, self.sts).average_present
+
+    def _load(self, precision: Precision) -> Runtime:
+        return Runtime.load(self.stage, precision=precision)
+
+    def _feeds(self) -> Iterator[Mapping[str, NDArray[np.int64]]]:
+        texts = _evenly(self.sentences, CALIBRATION_BATCHES * CALIBRATION_BATCH)
+        rows = sorted(self.model.tokenize(texts), key=len)
+        inputs = _input_names(self.stage / "onnx" / "model.onnx")
+        for start in range(0, len(rows), CALIBRATION_BATCH):
+            batch = rows[start : start + CALIBRATION_BATCH]
+            feed = {k: v.numpy() for k, v in pad(batch, self.model.pad_id).items()}
+            feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
+            yield {name: feed[name] for name in inputs}
+
+    def _describe(self, *, parity: list[dict[str, Any]]) -> None:
+        files = {}
+        for precision, name in self.files.items():
+            path = self.stage / "onnx" / name
+            files[precision] = {
+                "file": name,
+                "sha256": sha256_file(path),
+                "bytes": path.stat().st_size,
+            }
+        description = {
+            "format": FORMAT,
+            "opset": None if _is_static(self.model) else OPSET,
+            "default": self.default,
+            "dim": self.model.dim,
+            "parameters": self.model.parameters,
+            "files": files,
+            "sentences": len(self.sentences),
+            "parity": parity,
+            "refused": self.refused,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        write_json(self.stage / "onnx" / "export.json", description)
+
+    def _progress(self, task: str, done: int) -> None:
+        self.report(task, done, 4)
+
+
+def _is_static(model: TorchEncoder) -> bool:
+    return isinstance(model.model[0], StaticEmbedding)
+
+
+def _outside(row: Mapping[str, Any]) -> str:
+    """Why a graph is refused; empty if it is not."""
+    least_mean, least = TOLERANCE[row["precision"]]
+    # Written so that a cosine that is no number is refused too.
+    if row["cosine_mean"] >= least_mean and row["cosine_min"] >= least:
+        return ""
+    return (
+        f"cosine {row['cosine_mean']:.4f} on average and {row['cosine_min']:.4f} at least; "
+        f"allowed: {least_mean} and {least}"
+    )
+
+
+def _ranges(
+    encoder: Runtime, directory: Path, sentences: Sequence[str], report: Report
+) -> dict[str, NDArray[np.float32]]:
+    """Lowest and highest value of each dimension, for each prefix that a model promises."""
+    parts = []
+    done = 0
+    with encoder:
+        for block in encoder.encode_blocks(sentences, normalize=False, truncation="ignore"):
+            parts.append(block)
+            done += len(block)
+            report("ranges of embeddings", done, len(sentences))
+        dim = encoder.dim
+    vectors: Embeddings = np.concatenate(parts)
+    path = directory / "hpd.json"
+    prefixes = [int(d) for d in read_json(path)["prefixes"]] if path.is_file() else [dim]
+    return {str(d): fit_ranges(unit(vectors, dim=d)) for d in prefixes}
+
+
+def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) -> None:
+    with atomic_directory(home / "onnx") as temporary:
+        shutil.copytree(stage / "onnx", temporary, dirs_exist_ok=True)
+    for table in stage.rglob(STATIC_INT8):
+        with atomic_path(home / table.relative_to(stage)) as temporary:
+            shutil.copyfile(table, temporary)
+    with atomic_path(home / RANGES) as temporary:
+        save_file(ranges, temporary)
+
+
+def _copy(directory: Path, target: Path, *, weights: bool) -> None:
+    """A model's files without what an earlier export added, and if wanted without weights."""
+    unwanted = ["onnx", RANGES, STATIC_INT8, *([] if weights else ["*.safetensors"])]
+    shutil.copytree(directory, target, ignore=shutil.ignore_patterns(*unwanted), dirs_exist_ok=True)
+
+
+def _speed(encoder: TorchEncoder | Runtime, sentences: Sequence[str]) -> float:
+    """Sentences/s."""
+    timed = _evenly(sentences, TIMED_SENTENCES)
+    _encode(encoder, timed[:16])
+    started = time.perf_counter()
+    _encode(encoder, timed)
+    return len(timed) / (time.perf_counter() - started)
+
+
+def _encode(encoder: TorchEncoder | Runtime, texts: Sequence[str]) -> Embeddings:
+    """Both cut long texts at the same token, which is not what is measured here."""
+    if isinstance(encoder, Runtime):
+        return encoder.encode(texts, truncation="ignore")
+    return encoder.encode(texts)
+
+
+def _evenly(items: Sequence[str], limit: int) -> list[str]:
+    count = min(limit, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _input_names(graph: Path) -> list[str]:
+    import onnx
+
+    return [item.name for item in onnx.load(str(graph), load_external_data=False).graph.input]
