@@ -134,7 +134,7 @@ class StaticRecipe:
     frequent first. None: 6,000 where the tokenizer can be given words, else 0."""
     min_count: int = 3
     """Occurrences that such a word needs."""
-    frequency_weight: float = 1e-3
+    frequency_weight: float = 3e-4
     """Before anything is fitted, a token of relative frequency p counts a / (a + p) times."""
     strength: float | None = None
     """Penalty, in sentences, on leaving the token vectors of the teacher in the closed form; None:
