@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _TEACHER = "Teacher: path, hub id or short name; :WEIGHT after it when there are several."
-_STUDENT = "Backbone: path, hub id, short name, or layers:MODEL:0,2,4."
+_STUDENT = (
+    "Backbone: path, hub id, short name, or layers:MODEL:0,2,4; "
+    "static (or static:MODEL, for its tokenizer) is a student without one."
+)
 _SOURCE = "Sentences: a file, hf:DATASET[:config][:split][:column], or pydoc. Repeat for more."
 
 
@@ -63,11 +66,11 @@ def distill(
         str | None, typer.Option(help="Of the head: identity or tanh. [default: identity]")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the corpus. [default: 2]")
+        float | None, typer.Option(help="Passes over the corpus. [default: 2; static: 4]")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 64; static: 512]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak. [default: 1e-4; static: 1e-2]")] = None,
     similarity_weight: Annotated[
         float | None, typer.Option(help="Of the similarity-matrix loss; 0 is plain MSE.")
     ] = None,
