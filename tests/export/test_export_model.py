@@ -89,6 +89,7 @@ def test_the_description_says_what_lies_beside_it(model: Path, texts: list[str])
     assert description["dim"] == 24
     assert description["sentences"] == 150
     assert description["parity"] == result.rows
+    assert {row["method"] for row in description["tried"]} == {"dynamic", "static"}
     assert description["default"] == result.default
     fastest = max(result.rows[1:], key=lambda row: row["sentences_per_second"])
     assert result.default == fastest["precision"]
@@ -242,7 +243,9 @@ def test_what_cannot_be_a_graph_is_said_in_one_line(
         write_graph(base, tmp_path / "graph.onnx")
 
 
-def test_a_static_model_gets_its_table_in_int8(model: Path, tmp_path: Path) -> None:
+def test_a_static_model_gets_its_table_in_int8(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["dog", "cat", "river", "the", "runs"] * 30
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 8))
@@ -254,6 +257,10 @@ def test_a_static_model_gets_its_table_in_int8(model: Path, tmp_path: Path) -> N
     assert [row["backend"] for row in result.rows] == ["torch", "static", "static"]
     assert agreement(tmp_path / "static", texts, "float32").min() > 0.9999
     assert agreement(tmp_path / "static", texts, "int8").min() > 0.999
+    monkeypatch.setitem(export_module.TOLERANCE, "int8", (1.01, 1.01))
+    refused = export_model(tmp_path / "static", texts, out=tmp_path / "copy")
+    assert "allowed: 1.01" in refused.refused["int8"]
+    assert not list((tmp_path / "copy").rglob("static_int8.safetensors"))
 
 
 def test_a_quantised_table_is_within_half_a_step() -> None:

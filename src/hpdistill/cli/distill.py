@@ -70,7 +70,9 @@ def distill(
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 64; static: 512]")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Its peak. [default: 1e-4; static: 1e-2]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Its peak. [default: 1e-4; static: 1e-2]")
+    ] = None,
     similarity_weight: Annotated[
         float | None, typer.Option(help="Of the similarity-matrix loss; 0 is plain MSE.")
     ] = None,

@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -139,6 +140,7 @@ class _Trial:
         self.sts = sts
         self.report = report
         self.rows: list[dict[str, Any]] = []
+        self.tried: list[dict[str, Any]] = []
         self.refused: dict[str, str] = {}
         self.files: dict[str, str] = {}
         self.default: Precision = "float32"
@@ -147,12 +149,10 @@ class _Trial:
         """Write, compare, choose; leaves `export.json` as it will stay."""
         (self.stage / "onnx").mkdir(exist_ok=True)
         self._progress("exporting", 0)
-        if _is_static(self.model):
-            self._describe(parity=[])
-        else:
+        if not _is_static(self.model):
             write_graph(self.model.model, self.stage / "onnx" / "model.onnx")
             self.files["float32"] = "model.onnx"
-            self._describe(parity=[])
+        self._describe()
         self._progress("exporting", 1)
         self.reference = self.model.encode(self.sentences)
         torch_row = {"precision": "float32", "backend": "torch", "method": None}
@@ -168,13 +168,13 @@ class _Trial:
         self.rows.append(row)
         if int8:
             self._choose_int8()
-            self._describe(parity=[])
+            self._describe()
         self._progress("exporting", 4)
         self._time()
         if not _is_static(self.model):  # whose tables are equally fast once they are loaded
             fastest = max(self.rows[1:], key=lambda row: row["sentences_per_second"])
             self.default = fastest["precision"]
-        self._describe(parity=self.rows)
+        self._describe()
 
     def best(self) -> Runtime:
         """The float32 encoder, for what is computed once and kept."""
@@ -186,17 +186,22 @@ class _Trial:
         if _is_static(self.model):
             write_static_int8(self.stage)
             row = self._compare("int8", None)
-            failure = _outside(row)
-            self.refused |= {"int8": failure} if failure else {}
-            self.rows += [] if failure else [row]
+            if failure := _outside(row):
+                self.refused["int8"] = failure
+                for table in self.stage.rglob(STATIC_INT8):
+                    table.unlink()
+            else:
+                self.rows.append(row)
             return
         candidates: list[tuple[dict[str, Any], Path]] = []
         for number, (method, quantise) in enumerate(METHODS.items()):
             quantise(folder / "model.onnx", folder / name, self._feeds())
             self.files["int8"] = name
-            self._describe(parity=[])
+            self._describe()
             row = self._compare("int8", method)
-            row["sentences_per_second"] = _speed(self._load("int8"), self.sentences)
+            with self._load("int8") as encoder:
+                row["sentences_per_second"] = round(_speed(encoder, self.sentences), 1)
+            self.tried.append(dict(row))
             kept = (folder / name).rename(self.stage / f"{method}.onnx")
             candidates.append((row, kept))
             self._progress("exporting", 2 + number)
@@ -237,9 +242,12 @@ class _Trial:
 
     def _time(self) -> None:
         """Sentences/s of every row, in turns, so that another process hits all alike."""
-        encoders: list[TorchEncoder | Runtime] = [self.model]
-        encoders += [self._load(row["precision"]) for row in self.rows[1:]]
-        rounds = [[_speed(e, self.sentences) for e in encoders] for _ in range(TIMED_ROUNDS)]
+        with ExitStack() as opened:
+            encoders: list[TorchEncoder | Runtime] = [self.model]
+            encoders += [
+                opened.enter_context(self._load(row["precision"])) for row in self.rows[1:]
+            ]
+            rounds = [[_speed(e, self.sentences) for e in encoders] for _ in range(TIMED_ROUNDS)]
         for row, speeds in zip(self.rows, zip(*rounds, strict=True), strict=True):
             ratios = [speed / base[0] for speed, base in zip(speeds, rounds, strict=True)]
             row["sentences_per_second"] = round(statistics.median(speeds), 1)
@@ -261,7 +269,8 @@ class _Trial:
             feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
             yield {name: feed[name] for name in inputs}
 
-    def _describe(self, *, parity: list[dict[str, Any]]) -> None:
+    def _describe(self) -> None:
+        """Write what the runtime reads: before a comparison too, which loads as users do."""
         files = {}
         for precision, name in self.files.items():
             path = self.stage / "onnx" / name
@@ -278,7 +287,8 @@ class _Trial:
             "parameters": self.model.parameters,
             "files": files,
             "sentences": len(self.sentences),
-            "parity": parity,
+            "parity": self.rows,
+            "tried": self.tried,
             "refused": self.refused,
             "machine": machine(),
             "versions": versions(),
