@@ -16,7 +16,7 @@ from pathlib import Path
 
 from _results import write
 
-from hpdistill.runtime._directory import DEFAULT
+from hpdistill.runtime import DEFAULT
 
 TIMED = """
 import time

@@ -146,9 +146,3 @@ def memory() -> dict[str, Any]:
         "rss_mb": round(used.rss / 1e6, 1),
         "peak_mb": round(getattr(used, "peak_wset", used.rss) / 1e6, 1),
     }
-
-
-if __name__ == "__main__":
-    from hpdistill.evaluate.backends import load_backend
-
-    serve(load_backend)

@@ -62,7 +62,7 @@ def missing(model: Path, backend: Backend) -> str:
             if importlib.util.find_spec(package) is None:
                 return f"{package} is not installed (pip install 'hpdistill[train]')"
         return ""
-    from hpdistill.runtime._directory import ModelDirectory
+    from hpdistill.runtime import ModelDirectory
 
     kind, _, precision = backend.partition("-")
     try:
@@ -94,8 +94,7 @@ def load_backend(backend: str, name: str, path: Path, threads: int) -> Loaded:
 
 
 def _load_runtime(backend: Backend, path: Path, threads: int) -> Loaded:
-    from hpdistill.runtime import Encoder
-    from hpdistill.runtime._directory import ModelDirectory
+    from hpdistill.runtime import Encoder, ModelDirectory
 
     precision: Any = backend.partition("-")[2] or "auto"
     encoder = Encoder.load(path, precision=precision, threads=threads)

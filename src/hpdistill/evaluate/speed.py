@@ -25,7 +25,7 @@ from hpdistill.progress import Report, silent
 
 __all__ = ["Contender", "Speeds", "Workload", "available_threads", "measure_speed", "summarise"]
 
-_WORKER = (sys.executable, "-P", "-m", "hpdistill.evaluate._worker")
+_WORKER = (sys.executable, "-P", "-m", "hpdistill.evaluate._serve")
 _FEW = 8
 """A timing never covers fewer texts, if the batch has as many: one slow text is no rate."""
 _MOST = 200_000

@@ -8,7 +8,16 @@
 Never imports torch, transformers or scipy.
 """
 
+from hpdistill.runtime._directory import DEFAULT, ModelDirectory
 from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
-__all__ = ["EmbeddingPrecision", "Encoder", "EncoderPrecision", "Truncation", "TruncationWarning"]
+__all__ = [
+    "DEFAULT",
+    "EmbeddingPrecision",
+    "Encoder",
+    "EncoderPrecision",
+    "ModelDirectory",
+    "Truncation",
+    "TruncationWarning",
+]

@@ -16,7 +16,7 @@ from hpdistill.files import sha256_file
 from hpdistill.progress import Report
 from hpdistill.runtime._tokens import read_settings
 
-__all__ = ["ComputePrecision", "ModelDirectory", "find"]
+__all__ = ["DEFAULT", "ComputePrecision", "ModelDirectory", "find"]
 
 ComputePrecision = Literal["float32", "int8"]
 
