@@ -419,3 +419,9 @@ def test_speed_of_nothing_says_why(static_dir):
     assert isinstance(result.exception, UsageError)
     assert "nothing to measure" in str(result.exception)
     assert "it is a static model" in str(result.exception)
+
+
+def test_the_model_in_the_package_is_scored_by_its_name(data):
+    result = hpd("sts", "default", "--backend", "runtime", "--data", data, "--json")
+    (row,) = rows_of(result, "eval sts")
+    assert (row["model"], row["dim"], row["precision"]) == ("default", 128, "int8")

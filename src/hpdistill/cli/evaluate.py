@@ -122,7 +122,6 @@ def sts(
     """Score semantic similarity: the seven STS tasks of SimCSE's table, Spearman times 100."""
     from hpdistill.cli._shared import err, out, print_json, progress
     from hpdistill.evaluate import check_prefixes, evaluate_sts_prefixes, load_tasks
-    from hpdistill.weights import resolve
 
     prefixes = _parse_numbers(dims, "--dims")
     computing = Computing.of(backend, precision)
@@ -132,7 +131,7 @@ def sts(
     wanted |= dict.fromkeys(models, prefixes)
     with progress() as report:
         # All names and widths first: a typo in the last should not cost an hour of the others.
-        sources = {model: resolve(model, report=report) for model in wanted}
+        sources = {model: _find(model, report) for model in wanted}
         if prefixes:
             for model in models:
                 check_prefixes(_load(sources[model], computing, report)[0], prefixes)
@@ -175,14 +174,13 @@ def fidelity(
     from hpdistill.evaluate import encode_sentences
     from hpdistill.recipe import CorpusRecipe, WeightedModel
     from hpdistill.teacher import load_teacher
-    from hpdistill.weights import resolve
 
     computing = Computing.of(backend, precision)
     specs = [WeightedModel.parse(spec) for spec in teacher]
     corpus = CorpusRecipe(sources=tuple(data), column=column, limit=limit)
     rows, notes = [], []
     with progress() as report:
-        sources = {model: resolve(model, report=report) for model in models}
+        sources = {model: _find(model, report) for model in models}
         sentences = read_clean(corpus, seed=0, report=report)
         half = precision is Precision.bfloat16
         reference = load_teacher(specs, precision="bfloat16" if half else "float32", report=report)
@@ -247,7 +245,6 @@ def speed(
     """Compare speed, latency, memory and size of models and back ends, side by side in one run."""
     from hpdistill.cli._shared import err, out, print_json, progress
     from hpdistill.evaluate import check_plot, load_tasks, measure_speed, plot_quality_speed
-    from hpdistill.weights import resolve
 
     if plot is not None:
         if sts is None:
@@ -260,7 +257,7 @@ def speed(
     if sts is not None:
         load_tasks(sts)  # wrong data is to be found before anything is measured
     with progress() as report:
-        sources = [resolve(model, report=report) for model in dict.fromkeys(models)]
+        sources = [_find(model, report) for model in dict.fromkeys(models)]
         contenders, notes = _contenders(sources, chosen)
         workloads, described = _workloads(data, column, contenders, *sizes, report)
         rows = measure_speed(
@@ -310,6 +307,16 @@ def _parse_backends(text: str | None) -> "list[Backend]":
             param_hint="'--backends'",
         )
     return [Backend(name) for name in names]
+
+
+def _find(name: str, report: "Report") -> "ModelSource":
+    """As `weights.resolve`; `default` is the model in the package."""
+    from hpdistill.runtime import DEFAULT
+    from hpdistill.weights import ModelSource, resolve
+
+    if name == "default":
+        return ModelSource(name=name, path=DEFAULT, source="package", sha256="")
+    return resolve(name, report=report)
 
 
 def _load(source: "ModelSource", computing: Computing, report: "Report") -> "tuple[Encoder, str]":
