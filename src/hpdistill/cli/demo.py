@@ -44,6 +44,7 @@ def demo(
     texts = [text for _, text in passages]
     started = time.perf_counter()
     static = Encoder.load()
+    static.name = "static, comes with hpdistill"
     at_once = answer(static, passages)
     console.print(
         f"Ready at once: the static student that comes with hpdistill, loaded and asked about "
