@@ -29,6 +29,7 @@ from hpdistill.evaluate._worker import memory
 from hpdistill.evaluate.backends import load_backend
 from hpdistill.evaluate.plot import short_names
 from hpdistill.pytorch import TorchEncoder
+from hpdistill.runtime import DEFAULT
 
 WORKER = Path(__file__).with_name("speed_worker.py")
 
@@ -245,6 +246,8 @@ def test_what_a_model_lacks_is_said(student_dir, exported_dir):
     assert "hpd export" in missing(student_dir, Backend.runtime)
     assert "no int8 version" in missing(exported_dir, Backend.onnx_int8)
     assert missing(exported_dir, Backend.static_int8) == "it is no static model"
+    assert missing(DEFAULT, Backend.torch_float32) == "it has no model.safetensors"
+    assert missing(DEFAULT, Backend.runtime) == ""
     for backend in (Backend.runtime, Backend.onnx_float32, Backend.torch_float32):
         assert missing(exported_dir, backend) == ""
 

@@ -61,7 +61,7 @@ def missing(model: Path, backend: Backend) -> str:
         for package in ("torch", "sentence_transformers"):
             if importlib.util.find_spec(package) is None:
                 return f"{package} is not installed (pip install 'hpdistill[train]')"
-        return ""
+        return "" if _weight_files(model) else "it has no model.safetensors"
     from hpdistill.runtime import ModelDirectory
 
     kind, _, precision = backend.partition("-")
