@@ -98,6 +98,7 @@ def export(
 def export_table(rows: "Sequence[dict[str, Any]]", sentences: int) -> "Table":
     """The rows of an export."""
     from hpdistill.evaluate import Column, Table
+    from hpdistill.export import PARITY_SENTENCES
 
     columns = [
         Column(key="backend", title="back end"),
@@ -111,7 +112,8 @@ def export_table(rows: "Sequence[dict[str, Any]]", sentences: int) -> "Table":
     ]
     if any(row["sts_dev"] is not None for row in rows):
         columns.insert(5, Column(key="sts_dev", title="STS-B dev", format=".2f"))
-    title = f"Agreement with PyTorch on {min(sentences, 1000):,} sentences, speed on this machine"
+    compared = min(sentences, PARITY_SENTENCES)
+    title = f"Agreement with PyTorch on {compared:,} sentences, speed on this machine"
     return Table(columns=columns, rows=rows, title=title)
 
 

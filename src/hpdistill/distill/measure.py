@@ -1,6 +1,5 @@
 """What a distillation is worth: the student beside its teacher and the cheap alternatives."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +11,13 @@ import numpy as np
 from hpdistill.corpus import Corpus
 from hpdistill.distill.stages import Member, own_projection, teacher_projection
 from hpdistill.encoder import Embeddings, Encoder
-from hpdistill.evaluate import StsScores, evaluate_fidelity, evaluate_sts, load_tasks
+from hpdistill.evaluate import (
+    StsScores,
+    evaluate_fidelity,
+    evaluate_sts,
+    load_tasks,
+    sentences_per_second,
+)
 from hpdistill.files import read_json
 from hpdistill.progress import Report
 from hpdistill.projection import Projection
@@ -256,9 +261,4 @@ def _exported(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Cont
 
 
 def _speed(encoder: Encoder, texts: Sequence[str]) -> float:
-    """Sentences/s, after a warm-up."""
-    timed = texts[:TIMED_SENTENCES]
-    encoder.encode(timed[:16])
-    started = time.perf_counter()
-    encoder.encode(timed)
-    return len(timed) / (time.perf_counter() - started)
+    return sentences_per_second(encoder.encode, texts[:TIMED_SENTENCES])

@@ -28,7 +28,7 @@ from hpdistill.distill.stages import (
     train_student,
 )
 from hpdistill.encoder import Embeddings, Encoder
-from hpdistill.export import export_model
+from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import json_hash
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
@@ -39,10 +39,6 @@ __all__ = ["Distilled", "distill"]
 
 CODE = 2
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
-
-
-PARITY_SENTENCES = 1000
-"""On which a graph is compared with its model: held out, and more only if those are too few."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Quality takes any `hpdistill.encoder.Encoder` or its vectors; speed loads models
 a process of its own. Importing this imports neither torch nor ONNX Runtime.
 """
 
-from hpdistill.evaluate._encode import encode_sentences
+from hpdistill.evaluate._encode import encode_sentences, sentences_per_second
 from hpdistill.evaluate.backends import DEFAULT_BACKENDS, Backend, missing
 from hpdistill.evaluate.fidelity import FidelityScores, evaluate_fidelity
 from hpdistill.evaluate.plot import check_plot, plot_quality_speed
@@ -52,6 +52,7 @@ __all__ = [
     "measure_speed",
     "missing",
     "plot_quality_speed",
+    "sentences_per_second",
     "summarise",
     "texts_of_tokens",
     "tokenizer_file",

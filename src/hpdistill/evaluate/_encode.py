@@ -1,6 +1,7 @@
 """Encoding many sentences with progress, and with a check that the figures depend on."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,10 +9,11 @@ from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.errors import EvaluationError
 from hpdistill.progress import Report, silent
 
-__all__ = ["encode_sentences"]
+__all__ = ["encode_sentences", "sentences_per_second"]
 
 # Between two reports of progress; enough that an encoder's sorting by length still pays.
 _CHUNK = 1024
+_WARM_UP = 16
 
 
 def encode_sentences(
@@ -45,3 +47,13 @@ def encode_sentences(
         parts.append(vectors)
         report(f"{encoder.name}: sentences", start + len(chunk), len(sentences))
     return np.concatenate(parts)
+
+
+def sentences_per_second(
+    encode: Callable[[Sequence[str]], object], sentences: Sequence[str]
+) -> float:
+    """Time one call of `encode` with all sentences, after a warm-up with a few of them."""
+    encode(sentences[:_WARM_UP])
+    started = time.perf_counter()
+    encode(sentences)
+    return len(sentences) / (time.perf_counter() - started)

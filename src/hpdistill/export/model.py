@@ -3,24 +3,23 @@
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from hpdistill.encoder import Embeddings, Encoder, unit
 from hpdistill.errors import CorpusError, ExportError, UsageError
-from hpdistill.evaluate import StsData, evaluate_sts
+from hpdistill.evaluate import StsData, evaluate_sts, sentences_per_second
 from hpdistill.export.graph import OPSET, write_graph
 from hpdistill.export.int8 import METHODS, int8_file_name
-from hpdistill.export.static import STATIC_INT8, write_static_int8
+from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
@@ -31,16 +30,18 @@ from hpdistill.files import (
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder, load_model, pad
+from hpdistill.runtime import RANGES, STATIC_INT8
 from hpdistill.runtime import Encoder as Runtime
 from hpdistill.runtime.vectors import fit_ranges
+from hpdistill.student import is_static
 
-__all__ = ["Exported", "export_model"]
+__all__ = ["PARITY_SENTENCES", "Exported", "export_model"]
 
 Precision = Literal["float32", "int8"]
 
 FORMAT = 1
-RANGES = "embedding_ranges.safetensors"
 PARITY_SENTENCES = 1000
+"""On which a graph is compared with its model, at most."""
 TIMED_SENTENCES = 256
 TIMED_ROUNDS = 3
 CALIBRATION_BATCHES = 16
@@ -110,7 +111,7 @@ def export_model(
         # Built beside what the runtime needs of the model, so that what is compared and timed
         # is what users will load; put in place only when it has passed.
         stage = Path(scratch) / "model"
-        _copy(directory, stage, weights=_is_static(model))
+        _copy(directory, stage, weights=is_static(model.model))
         trial = _Trial(stage, model, sentences, sts, report)
         trial.all("int8" in precisions)
         ranges = _ranges(trial.best(), directory, sentences, report)
@@ -149,7 +150,7 @@ class _Trial:
         """Write, compare, choose; leaves `export.json` as it will stay."""
         (self.stage / "onnx").mkdir(exist_ok=True)
         self._progress("exporting", 0)
-        if not _is_static(self.model):
+        if not is_static(self.model.model):
             write_graph(self.model.model, self.stage / "onnx" / "model.onnx")
             self.files["float32"] = "model.onnx"
         self._describe()
@@ -171,7 +172,7 @@ class _Trial:
             self._describe()
         self._progress("exporting", 4)
         self._time()
-        if not _is_static(self.model):  # whose tables are equally fast once they are loaded
+        if not is_static(self.model.model):  # whose tables are equally fast once they are loaded
             fastest = max(self.rows[1:], key=lambda row: row["sentences_per_second"])
             self.default = fastest["precision"]
         self._describe()
@@ -183,7 +184,7 @@ class _Trial:
     def _choose_int8(self) -> None:
         """Try each way of quantising, keep one, or none if both are outside tolerance."""
         folder, name = self.stage / "onnx", int8_file_name()
-        if _is_static(self.model):
+        if is_static(self.model.model):
             write_static_int8(self.stage)
             row = self._compare("int8", None)
             if failure := _outside(row):
@@ -281,7 +282,7 @@ class _Trial:
             }
         description = {
             "format": FORMAT,
-            "opset": None if _is_static(self.model) else OPSET,
+            "opset": None if is_static(self.model.model) else OPSET,
             "default": self.default,
             "dim": self.model.dim,
             "parameters": self.model.parameters,
@@ -297,10 +298,6 @@ class _Trial:
 
     def _progress(self, task: str, done: int) -> None:
         self.report(task, done, 4)
-
-
-def _is_static(model: TorchEncoder) -> bool:
-    return isinstance(model.model[0], StaticEmbedding)
 
 
 def _outside(row: Mapping[str, Any]) -> str:
@@ -351,11 +348,7 @@ def _copy(directory: Path, target: Path, *, weights: bool) -> None:
 
 def _speed(encoder: TorchEncoder | Runtime, sentences: Sequence[str]) -> float:
     """Sentences/s."""
-    timed = _evenly(sentences, TIMED_SENTENCES)
-    _encode(encoder, timed[:16])
-    started = time.perf_counter()
-    _encode(encoder, timed)
-    return len(timed) / (time.perf_counter() - started)
+    return sentences_per_second(partial(_encode, encoder), _evenly(sentences, TIMED_SENTENCES))
 
 
 def _encode(encoder: TorchEncoder | Runtime, texts: Sequence[str]) -> Embeddings:

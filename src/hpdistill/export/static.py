@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from hpdistill.files import atomic_path, read_json
+from hpdistill.runtime import STATIC_INT8
 
-__all__ = ["STATIC_INT8", "quantise_table", "write_static_int8"]
-
-STATIC_INT8 = "static_int8.safetensors"
+__all__ = ["quantise_table", "write_static_int8"]
 
 
 def write_static_int8(directory: Path) -> None:

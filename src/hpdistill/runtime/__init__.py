@@ -8,12 +8,14 @@
 Never imports torch, transformers or scipy.
 """
 
-from hpdistill.runtime._directory import DEFAULT, ModelDirectory
+from hpdistill.runtime._directory import DEFAULT, RANGES, STATIC_INT8, ModelDirectory
 from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
     "DEFAULT",
+    "RANGES",
+    "STATIC_INT8",
     "EmbeddingPrecision",
     "Encoder",
     "EncoderPrecision",

@@ -16,13 +16,14 @@ from hpdistill.files import sha256_file
 from hpdistill.progress import Report
 from hpdistill.runtime._tokens import read_settings
 
-__all__ = ["DEFAULT", "ComputePrecision", "ModelDirectory", "find"]
+__all__ = ["DEFAULT", "RANGES", "STATIC_INT8", "ComputePrecision", "ModelDirectory", "find"]
 
 ComputePrecision = Literal["float32", "int8"]
 
 DEFAULT = Path(__file__).parent.parent / "models" / "default"
 """The static model that comes with the package."""
 RANGES = "embedding_ranges.safetensors"
+STATIC_INT8 = "static_int8.safetensors"
 _GRAPHS: Mapping[ComputePrecision, tuple[str, ...]] = {
     # As sentence-transformers names them. One made for this processor first; each runs on all.
     "float32": ("model.onnx",),
@@ -34,7 +35,7 @@ _GRAPHS: Mapping[ComputePrecision, tuple[str, ...]] = {
 }
 _TABLES: Mapping[ComputePrecision, str] = {
     "float32": "model.safetensors",
-    "int8": "static_int8.safetensors",
+    "int8": STATIC_INT8,
 }
 _EXPORT = "`hpd export MODEL` writes the graphs."
 
