@@ -25,6 +25,7 @@ __all__ = [
     "TeacherRecipe",
     "TrainingRecipe",
     "WeightedModel",
+    "prefixes_of",
 ]
 
 
@@ -169,6 +170,9 @@ class TrainingRecipe:
     """Largest norm of the gradient."""
     similarity_weight: float = 1.0
     """Weight of the similarity-matrix term beside the MSE; 0 leaves the paper's plain MSE."""
+    prefix_weight: float = 0.0
+    """Weight of the prefixes' losses beside that of whole vectors: those of `prefixes_of`, together
+    weighing so much. 0 trains whole vectors only."""
     dropout: bool = False
     max_tokens: int = 128
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -204,6 +208,7 @@ class TrainingRecipe:
         _check(
             "similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more"
         )
+        _check("prefix_weight", self.prefix_weight, self.prefix_weight >= 0, "0 or more")
         _check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
         _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
         _check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
@@ -326,6 +331,12 @@ class Recipe:
             return cls.from_toml(text)
         except UsageError as error:
             raise UsageError(f"{path}: {error}", hint=error.hint) from error
+
+
+def prefixes_of(dim: int) -> list[int]:
+    """The widths that a k-wide student promises: powers of two from 16, and k itself, last."""
+    powers = [2**exponent for exponent in range(4, 20)]
+    return [power for power in powers if power < dim] + [dim]
 
 
 def _check(name: str, value: object, good: bool, allowed: str) -> None:

@@ -76,6 +76,10 @@ def distill(
     similarity_weight: Annotated[
         float | None, typer.Option(help="Of the similarity-matrix loss; 0 is plain MSE.")
     ] = None,
+    prefix_weight: Annotated[
+        float | None,
+        typer.Option(help="Of the losses of vectors cut to 16, 32, 64... numbers. [default: 0]"),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="Of training: auto, float32 or bfloat16. [default: auto]")
     ] = None,
@@ -135,6 +139,7 @@ def distill(
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,
         "training.similarity_weight": similarity_weight,
+        "training.prefix_weight": prefix_weight,
         "training.precision": precision,
     }
     recipe = _recipe(out, recipe_file, {k: v for k, v in given.items() if v is not None}, resume)

@@ -13,11 +13,11 @@ from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, write_json
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
-from hpdistill.recipe import Recipe
+from hpdistill.recipe import Recipe, prefixes_of
 from hpdistill.student import save_student
 from hpdistill.teacher import encoder_identity
 
-__all__ = ["prefixes_of", "write_model"]
+__all__ = ["write_model"]
 
 FORMAT = 1
 
@@ -76,9 +76,3 @@ def write_model(
         projection.save(temporary / "projection.safetensors")
         recipe.save(temporary / "recipe.toml")
         write_json(temporary / "hpd.json", description)
-
-
-def prefixes_of(dim: int) -> list[int]:
-    """The widths at which a k-wide student is measured: powers of two from 16, and k."""
-    powers = [2**exponent for exponent in range(4, 20)]
-    return [power for power in powers if power < dim] + [dim]

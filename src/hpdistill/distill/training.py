@@ -25,7 +25,7 @@ from hpdistill.encoder import Embeddings
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import has_bfloat16, intake_of
-from hpdistill.recipe import SettledTraining
+from hpdistill.recipe import SettledTraining, prefixes_of
 from hpdistill.student import backbone, is_static
 
 __all__ = [
@@ -101,23 +101,41 @@ def batches(
 
 
 def distillation_loss(
-    outputs: torch.Tensor, targets: torch.Tensor, *, similarity_weight: float
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    similarity_weight: float,
+    prefixes: Sequence[int] = (),
+    prefix_weight: float = 0.0,
 ) -> torch.Tensor:
-    """Squared error to the targets, and of the batch's similarities.
+    """Squared error to the targets, and of the batch's similarities; of prefixes, too.
 
     The first term is the MSE of the paper (section 3.3) divided by the mean square of the
     targets, so that a learning rate means the same for every k. The second compares cosines
     within the batch; times k/2, an isotropic error weighs as much in it as in the first.
 
+    A prefix is compared like a whole vector: its first d numbers with the target's first d
+    (Kusupati et al. 2022, "Matryoshka Representation Learning", equation 1).
+
     Args:
         outputs: Head outputs h, shape (B, k), not normalised.
         targets: Targets y, shape (B, k).
         similarity_weight: Of the second term.
+        prefixes: Widths d below k.
+        prefix_weight: Of the mean of the prefixes' losses beside that of whole vectors.
 
     Returns:
-        Scalar: sum |h - y|^2 / sum |y|^2
-        + weight * k/2 * mean_{i != j} (cos(h_i, h_j) - cos(y_i, y_j))^2.
+        Scalar: L_k + prefix_weight * mean_d L_d, where L_d, over the first d numbers, is
+        sum |h - y|^2 / sum |y|^2 + weight * d/2 * mean_{i != j} (cos(h_i, h_j) - cos(y_i, y_j))^2.
     """
+    loss = _loss(outputs, targets, similarity_weight)
+    if prefix_weight == 0 or not prefixes:
+        return loss
+    parts = [_loss(outputs[:, :d], targets[:, :d], similarity_weight) for d in prefixes]
+    return loss + prefix_weight * torch.stack(parts).mean()
+
+
+def _loss(outputs: torch.Tensor, targets: torch.Tensor, similarity_weight: float) -> torch.Tensor:
     error = (outputs - targets).square().sum() / targets.square().sum()
     count, dim = outputs.shape
     if similarity_weight == 0 or count < 2:
@@ -201,6 +219,7 @@ def train(
         # products together at sentence length; without it, training is twice as fast here.
         backbone(student).set_attn_implementation("eager")
     steps = total_steps(recipe, len(tokens))
+    prefixes = prefixes_of(targets.shape[1])[:-1]
     optimizer = _optimizer(student, recipe)
     torch.manual_seed(seed)
     progress = _restore(directory, student, optimizer)
@@ -219,7 +238,13 @@ def train(
         for part in split_long(batch, tokens.lengths, tokens_at_once):
             wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
             outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
-            loss = distillation_loss(outputs, wanted, similarity_weight=recipe.similarity_weight)
+            loss = distillation_loss(
+                outputs,
+                wanted,
+                similarity_weight=recipe.similarity_weight,
+                prefixes=prefixes,
+                prefix_weight=recipe.prefix_weight,
+            )
             loss = loss * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.item()
