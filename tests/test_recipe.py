@@ -65,6 +65,7 @@ CHANGES: dict[str, Any] = {
     "training.weight_decay": 0.0,
     "training.clip": 2.0,
     "training.similarity_weight": 0.0,
+    "training.prefix_weight": 1.0,
     "training.dropout": True,
     "training.max_tokens": 64,
     "training.precision": "bfloat16",

@@ -6,6 +6,7 @@ import math
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,24 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     )
 
 
+def test_a_prefix_is_compared_like_a_whole_vector() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(2, 9, 8, generator=generator)
+
+    def loss(dim: int) -> float:
+        cut = distillation_loss(outputs[:, :dim], targets[:, :dim], similarity_weight=0.5)
+        return cut.item()
+
+    both = distillation_loss(
+        outputs, targets, similarity_weight=0.5, prefixes=(2, 4), prefix_weight=3
+    )
+    assert both.item() == pytest.approx(loss(8) + 3 * (loss(2) + loss(4)) / 2, rel=1e-6)
+    none = distillation_loss(
+        outputs, targets, similarity_weight=0.5, prefixes=(2, 4), prefix_weight=0
+    )
+    assert none.item() == loss(8)
+
+
 def test_a_batch_of_one_has_no_pairs() -> None:
     loss = distillation_loss(OUTPUTS[:1], TARGETS[:1], similarity_weight=1)
     assert loss.item() == pytest.approx(2 / 25)
@@ -349,6 +368,23 @@ def test_training_lowers_the_loss_and_raises_fidelity(task: Task, tmp_path: Path
     assert history[-1]["fidelity"] > history[0]["fidelity"] + 0.2
     assert run.trained.best_score == max(entry["fidelity"] for entry in history)
     assert run.trained.best_score == pytest.approx(task.fidelity(task.outputs(run.student)))
+
+
+def test_a_prefix_weight_makes_prefixes_better(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "prefixes_of", lambda dim: [2, dim])
+    wanted = unit(task.targets, dim=2)
+
+    def error(weight: float) -> float:
+        recipe = replace(RECIPE, prefix_weight=weight, max_steps=60, epochs=20.0)
+        # By the number of the step: the student that comes back is the last one.
+        steps = count(1)
+        run = task.run(tmp_path / str(weight), recipe, validate=lambda _: float(next(steps)))
+        ours = unit(embed_tokens(run.student, task.tokens, bfloat16=False), dim=2)
+        return float(np.square(ours - wanted).mean())
+
+    assert error(8.0) < 0.9 * error(0.0)
 
 
 def test_what_is_returned_says_how_it_went(task: Task, unbroken: Run) -> None:
