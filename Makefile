@@ -43,11 +43,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
-	$(INSTALL) -e '.[train]'
+	$(INSTALL) -e '.[train,search]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
-	$(INSTALL) -e '.[train,eval,dev]'
+	$(INSTALL) -e '.[train,eval,search,milvus,dev]'
 	@touch $@ $(VENV)/.train
 
 $(VENV)/.weights: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python

@@ -10,7 +10,8 @@ is a bug. The command line prints the message, then the hint, and exits with cod
     ├── StoreError      teacher embeddings that are damaged or cannot be computed
     ├── RunError        a run directory that holds something else
     ├── ExportError     a model that cannot become a graph, or a graph that disagrees with it
-    └── EvaluationError evaluation data that is missing or malformed
+    ├── EvaluationError evaluation data that is missing or malformed
+    └── SearchError     an index that is damaged, of another space, or cannot be reached
 """
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ExportError",
     "HpdError",
     "RunError",
+    "SearchError",
     "StoreError",
     "UsageError",
     "WeightsError",
@@ -64,3 +66,7 @@ class ExportError(HpdError):
 
 class EvaluationError(HpdError):
     """Evaluation data that is missing or malformed."""
+
+
+class SearchError(HpdError):
+    """An index that is damaged, of another space, or cannot be reached."""

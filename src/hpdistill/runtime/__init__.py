@@ -10,6 +10,7 @@ Never imports torch, transformers or scipy.
 
 from hpdistill.runtime._directory import DEFAULT, RANGES, STATIC_INT8, ModelDirectory
 from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
+from hpdistill.runtime._space import space_of
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "ModelDirectory",
     "Truncation",
     "TruncationWarning",
+    "space_of",
 ]

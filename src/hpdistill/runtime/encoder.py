@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from hpdistill.runtime._options import (
     Truncation,
     TruncationWarning,
 )
+from hpdistill.runtime._space import space_of
 from hpdistill.runtime._static import StaticTable, read_table
 from hpdistill.runtime._tokens import TextTokenizer, Tokens
 
@@ -120,6 +122,11 @@ class Encoder:
         return cls(
             name, ModelDirectory.read(path), precision=precision, threads=threads or _cores()
         )
+
+    @cached_property
+    def space(self) -> str:
+        """Identity of the space of its vectors, from `space_of`."""
+        return space_of(self.path)
 
     @property
     def truncated(self) -> int:

@@ -1,0 +1,8 @@
+"""Search: an index of documents by their vectors, on one machine or on many."""
+
+from hpdistill.search.backend import Engine, Kept, Precision
+from hpdistill.search.document import Document, Hit
+from hpdistill.search.index import Index
+from hpdistill.search.space import Space
+
+__all__ = ["Document", "Engine", "Hit", "Index", "Kept", "Precision", "Space"]

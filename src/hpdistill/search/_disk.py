@@ -1,0 +1,238 @@
+"""An index on disk.
+
+    INDEX/index.json              says which generation counts, and how large its files are
+    INDEX/generation-000007/      never changed once index.json names it
+
+A generation is written whole, and synced, before index.json is replaced; the one before is removed
+after that.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpdistill.errors import RunError, SearchError
+from hpdistill.files import (
+    clear_os_errors,
+    make_directory,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+)
+from hpdistill.search import local
+from hpdistill.search._approximate import Approximate
+from hpdistill.search._checks import check_choices, checked_ranges
+from hpdistill.search.backend import Backend, Engine, Settings
+from hpdistill.search.space import Space
+
+__all__ = ["Saved", "open_index", "save_index"]
+
+_FORMAT = 1
+_POINTER = "index.json"
+_PREFIX = "generation-"
+_SMALL = 1 << 20
+"""Files up to this size have a checksum, and those of FAISS, which trusts what it reads."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What index.json says about an index, besides its files."""
+
+    space: Space
+    engine: Engine
+    settings: Settings
+    count: int
+
+
+def save_index(path: Path, saved: Saved, backend: Backend) -> None:
+    """Write an index to a directory; see `Index.save`.
+
+    Raises:
+        RunError: The disk is full, the place cannot be written, or it holds something else.
+    """
+    if path.exists() and (not path.is_dir() or _is_something_else(path)):
+        raise RunError(f"{path} is there already and is no index", hint="Give another name.")
+    make_directory(path)
+    with clear_os_errors(path), _alone(path):
+        remove_leftovers(path)
+        number = 1 + max((_number(old) for old in path.glob(f"{_PREFIX}*")), default=0)
+        directory = path / f"{_PREFIX}{number:06d}"
+        try:
+            directory.mkdir()
+            state = backend.save(directory)
+            files = {
+                file.relative_to(directory).as_posix(): _entry(file)
+                for file in sorted(directory.rglob("*"))
+                if file.is_file()
+            }
+            _sync_directories(directory)
+            write_json(path / _POINTER, _pointer(saved, number, state, files))
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        _sync(path)
+        for old in path.glob(f"{_PREFIX}*"):
+            if old != directory:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def open_index(path: Path, *, space: Space | None, mmap: bool) -> tuple[Saved, Backend]:
+    """Open an index; see `Index.load`.
+
+    Raises:
+        SearchError: There is none, it is damaged, or of another space.
+    """
+    for last in (*[False] * (_TRIES - 1), True):
+        pointer = _read(path)
+        saved, directory = _described(path, pointer)
+        if space is not None:
+            saved.space.check(space)
+        try:
+            _check_files(directory, pointer["files"])
+            return saved, _open(saved, directory, pointer["state"], mmap=mmap)
+        except (SearchError, FileNotFoundError) as error:
+            # Another process may have saved meanwhile, and removed this generation.
+            if not last and _read(path).get("generation") != pointer.get("generation"):
+                continue
+            if isinstance(error, SearchError):
+                raise
+            raise SearchError(f"the index at {path} lacks {error.filename}") from error
+    raise AssertionError
+
+
+def _open(saved: Saved, directory: Path, state: Mapping[str, Any], *, mmap: bool) -> Backend:
+    if saved.engine == "milvus":
+        from hpdistill.search import milvus
+
+        return milvus.load(saved.settings, directory, state, space=saved.space)
+    return local.load(saved.settings, saved.engine, directory, state, mmap=mmap)
+
+
+def _pointer(
+    saved: Saved, number: int, state: Mapping[str, Any], files: Mapping[str, Any]
+) -> dict[str, Any]:
+    settings = saved.settings
+    return {
+        "format": _FORMAT,
+        "engine": saved.engine,
+        "precision": settings.precision,
+        "keep": settings.keep,
+        "space": saved.space.to_dict(),
+        "count": saved.count,
+        "options": dict(settings.options),
+        "generation": number,
+        "files": files,
+        "state": dict(state),
+        "ranges": None if settings.ranges is None else settings.ranges.tolist(),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    pointer = path / _POINTER
+    try:
+        value = json.loads(pointer.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SearchError(f"there is no index at {path}", hint="`hpd index` builds one.") from error
+    except (OSError, ValueError) as error:
+        raise SearchError(f"{pointer} cannot be read: {error}") from error
+    if not isinstance(value, dict) or value.get("format") != _FORMAT:
+        found = value.get("format") if isinstance(value, dict) else None
+        raise SearchError(f"{pointer} is of format {found!r}; this version reads {_FORMAT}")
+    return value
+
+
+def _described(path: Path, pointer: Mapping[str, Any]) -> tuple[Saved, Path]:
+    try:
+        engine, precision, keep = pointer["engine"], pointer["precision"], pointer["keep"]
+        check_choices(engine, precision, keep)
+        space = Space.from_dict(pointer["space"])
+        ranges = pointer["ranges"]
+        settings = Settings(
+            dim=space.dim,
+            precision=precision,
+            keep=keep,
+            ranges=ranges and checked_ranges(np.array(ranges, np.float32), space.dim),
+            options=dict(pointer["options"]),
+        )
+        saved = Saved(space=space, engine=engine, settings=settings, count=pointer["count"])
+        directory = path / f"{_PREFIX}{pointer['generation']:06d}"
+        dict(pointer["files"]), dict(pointer["state"])
+    except SearchError:
+        raise
+    except Exception as error:
+        raise SearchError(
+            f"{path / _POINTER} is damaged: {type(error).__name__}: {error}",
+            hint="Build the index again.",
+        ) from error
+    return saved, directory
+
+
+def _check_files(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, entry in files.items():
+        file = directory / name
+        size = file.stat().st_size
+        if size != entry["bytes"]:
+            raise SearchError(
+                f"{file} is damaged: it has {size:,} bytes, not {entry['bytes']:,}",
+                hint="Build the index again.",
+            )
+        if "sha256" in entry and sha256_file(file) != entry["sha256"]:
+            raise SearchError(
+                f"{file} is damaged: its checksum is wrong", hint="Build the index again."
+            )
+
+
+def _entry(file: Path) -> dict[str, Any]:
+    """Sync a file and describe it."""
+    _sync(file)
+    size = file.stat().st_size
+    if size <= _SMALL or file.name == Approximate.FILE:
+        return {"bytes": size, "sha256": sha256_file(file)}
+    return {"bytes": size}
+
+
+def _is_something_else(path: Path) -> bool:
+    """Whether a directory holds anything but an index, or what a killed process left of one."""
+    return not (path / _POINTER).exists() and any(
+        not entry.name.startswith((_PREFIX, _POINTER)) for entry in path.iterdir()
+    )
+
+
+def _number(generation: Path) -> int:
+    with suppress(ValueError):
+        return int(generation.name.removeprefix(_PREFIX))
+    return 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process saves here."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_directories(directory: Path) -> None:
+    for path in (*directory.rglob("*"), directory, directory.parent):
+        if path.is_dir():
+            _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,157 @@
+"""What is on disk is the old index or the new one, whatever happens."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from file_limits import largest_file
+from vectors_for_search import clustered, documents, space
+
+from hpdistill.errors import RunError
+from hpdistill.files import is_temporary
+from hpdistill.search import Index
+
+VECTORS = clustered(2000)
+
+SAVES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from vectors_for_search import clustered, documents, space
+from hpdistill.search import Index
+path = Path(sys.argv[1])
+index = Index.load(path)
+number = len(index)
+print("ready", flush=True)
+while True:
+    index.add(documents(1, start=number), clustered(1, seed=number))
+    number += 1
+    index.save(path)
+    print(number, flush=True)
+"""
+
+
+def kill_while_saving(path, kills):
+    """Kill a process that saves over and over; what it leaves loads, and lacks no finished save."""
+    generator = random.Random(0)
+    with Index.create(space(), precision="int8", keep="float32") as index:
+        index.add(documents(50), VECTORS[:50])
+        index.save(path)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVES, str(path), str(Path(__file__).parent)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(generator.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        said = process.stdout.read().splitlines()
+        process.stdout.close()
+        process.wait()
+        with Index.load(path) as index:
+            count = len(index)
+            finished = int(said[-1]) if said else 50
+            assert count >= finished
+            # All of it is there, and of one generation.
+            ids = [f"d{i}" for i in range(50, count)]
+            asked = np.concatenate(
+                [clustered(1, seed=i) for i in range(50, count)] or [VECTORS[:0]]
+            )
+            assert [one for [one] in index.nearest(asked, 1, rescore=10)[1]] == ids
+            assert None not in index.get(ids)
+    with Index.load(path) as index:
+        assert len(index) > 50
+        index.save(path)
+    # What was left half-written is gone, but for names of processes that ended in this minute.
+    assert len([left for left in path.iterdir() if not is_temporary(left)]) == 2
+
+
+def test_killed_while_saving(tmp_path):
+    kill_while_saving(tmp_path / "index", 8)
+
+
+@pytest.mark.slow
+def test_killed_while_saving_a_hundred_times(tmp_path):
+    kill_while_saving(tmp_path / "index", 100)
+
+
+@pytest.mark.parametrize("engine", ["flat", "hnsw"])
+def test_a_full_disk_leaves_the_old_index(engine, tmp_path):
+    path = tmp_path / "index"
+    with Index.create(space(), engine=engine) as index:
+        index.add(documents(100), VECTORS[:100])
+        index.save(path)
+        index.add(documents(1900, 100), VECTORS[100:])
+        with largest_file(100_000), pytest.raises(RunError, match="cannot write"):
+            index.save(path)
+        with Index.load(path) as old:
+            assert len(old) == 100
+        assert len(list(path.iterdir())) == 2
+        index.save(path)
+    with Index.load(path) as new:
+        assert len(new) == 2000
+
+
+@pytest.mark.parametrize("limit", [3_000, 50_000, 60_000])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_full_disk_while_adding_leaves_what_was_there(precision, limit):
+    with Index.create(space(), precision=precision) as index:
+        index.add(documents(20), VECTORS[:20])
+        before = index.nearest(VECTORS[:5], 3)
+        with largest_file(limit), pytest.raises(RunError, match="cannot write"):
+            index.add(documents(1980, 20), VECTORS[20:])
+        assert len(index) == 20
+        after = index.nearest(VECTORS[:5], 3)
+        assert after[1] == before[1]
+        assert index.get(["d20"]) == [None]
+        index.add(documents(1980, 20), VECTORS[20:])
+        assert index.nearest(VECTORS[1999:], 1)[1] == [["d1999"]]
+
+
+def test_an_open_index_outlives_a_save_over_it(tmp_path):
+    with Index.create(space()) as first:
+        first.add(documents(100), VECTORS[:100])
+        first.save(tmp_path)
+        with Index.load(tmp_path) as old:
+            first.delete([f"d{i}" for i in range(50)])
+            first.save(tmp_path)
+            assert old.nearest(VECTORS[:1], 1)[1] == [["d0"]]
+            assert old.search(VECTORS[:1], 1)[0][0].text == "text 0"
+            old.add(documents(1, 500), VECTORS[500:501])
+            assert len(old) == 101
+            old.save(tmp_path / "other")
+        with Index.load(tmp_path / "other") as other:
+            assert other.nearest(VECTORS[[0, 500]], 1)[1] == [["d0"], ["d500"]]
+        with Index.load(tmp_path) as new:
+            assert len(new) == 50
+            new.save(tmp_path)  # nothing was changed
+        with Index.load(tmp_path) as new:
+            assert len(new) == 50
+
+
+def test_changes_that_are_not_saved_are_not_on_disk(tmp_path):
+    with Index.create(space()) as index:
+        index.add(documents(10), VECTORS[:10])
+        index.save(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with Index.load(tmp_path) as index:
+        index.delete(["d0", "d9"])
+        index.add(documents(5, 50), VECTORS[:5])
+    assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_temporary_files_go_when_it_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    index = Index.create(space())
+    index.add(documents(10), VECTORS[:10])
+    assert any(tmp_path.iterdir())
+    index.close()
+    index.close()
+    assert not any(tmp_path.iterdir())
