@@ -1,0 +1,20 @@
+"""Retrieval measured: tasks from anywhere, rankings scored, vectors cached, BM25 beside them."""
+
+from hpdistill.evaluate.retrieval.bm25 import Bm25, bm25
+from hpdistill.evaluate.retrieval.cache import CachedVectors, cached_vectors
+from hpdistill.evaluate.retrieval.metrics import DEPTH, METRICS, interval, paired_p, score
+from hpdistill.evaluate.retrieval.task import RetrievalTask, load_retrieval
+
+__all__ = [
+    "DEPTH",
+    "METRICS",
+    "Bm25",
+    "CachedVectors",
+    "RetrievalTask",
+    "bm25",
+    "cached_vectors",
+    "interval",
+    "load_retrieval",
+    "paired_p",
+    "score",
+]

@@ -1,0 +1,160 @@
+"""Sentence pairs as a search for duplicates."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from hpdistill.errors import EvaluationError
+from hpdistill.evaluate.retrieval import RetrievalTask, load_retrieval
+
+
+def pairs(folder: Path, text: str, name: str = "pairs.tsv", **options: object) -> RetrievalTask:
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return load_retrieval(str(path), **options)  # type: ignore[arg-type]
+
+
+def refused(folder: Path, text: str, name: str = "pairs.tsv", **options: object) -> str:
+    with pytest.raises(EvaluationError) as caught:
+        pairs(folder, text, name, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def answers(task: RetrievalTask) -> dict[str, set[str]]:
+    """Query text to the texts that answer it."""
+    texts = dict(zip(task.document_ids, task.document_texts, strict=True))
+    return {
+        text: {texts[document] for document in task.relevant[query]}
+        for query, text in zip(task.query_ids, task.query_texts, strict=True)
+    }
+
+
+QUORA = (
+    "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    '1\t1\t2\tHow old is "he"?\tWhat is his age?\t1\n'
+    "2\t3\t4\tWho won?\tWhere is Rome?\t0\n"
+    '3\t1\t5\tHow old is "he"?\tHis age?\t1\n'
+    "4\t5\t1\tHis age?\tWhat is his age?\t1\n"
+)
+
+
+def test_positive_pairs_are_queries_and_answers_and_all_sentences_the_corpus(
+    tmp_path: Path,
+) -> None:
+    task = pairs(tmp_path, QUORA)
+    assert task.document_texts == [
+        'How old is "he"?',
+        "What is his age?",
+        "Who won?",
+        "Where is Rome?",
+        "His age?",
+    ]
+    assert answers(task) == {
+        'How old is "he"?': {"What is his age?", "His age?"},
+        "His age?": {"What is his age?"},
+    }
+    assert task.notes[0] == (
+        "3 of 4 pairs are duplicates: their first sentences are 2 queries, "
+        "all 5 distinct sentences the corpus"
+    )
+
+
+def test_a_query_is_in_the_corpus_and_no_answer_to_itself(tmp_path: Path) -> None:
+    task = pairs(tmp_path, QUORA)
+    texts = dict(zip(task.document_ids, task.document_texts, strict=True))
+    for query, text in zip(task.query_ids, task.query_texts, strict=True):
+        assert texts[task.own[query]] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", 'sentence1,sentence2,label\n"a, b",c,entailment\nd,e,neutral\n'),
+        ("p.tsv", "Label\tSentence1\tSentence2\nENTAILMENT\ta, b\tc\n-\td\te\n"),
+        (
+            "p.jsonl",
+            '{"premise": "a, b", "hypothesis": "c", "label": true}\n'
+            '{"premise": "d", "hypothesis": "e", "label": false}\n',
+        ),
+        (
+            "p.jsonl",
+            '{"premise": "a, b", "hypothesis": "c", "label": 1}\n\n'
+            '{"premise": "d", "hypothesis": "e", "label": null}\n',
+        ),
+    ],
+)
+def test_reads_every_format(tmp_path: Path, name: str, text: str) -> None:
+    task = pairs(tmp_path, text, name)
+    assert answers(task) == {"a, b": {"c"}}
+    assert task.document_texts == ["a, b", "c", "d", "e"]
+
+
+def test_without_a_label_every_pair_is_one(tmp_path: Path) -> None:
+    task = pairs(tmp_path, '{"anchor": "a", "positive": "b"}\n', "p.jsonl")
+    assert answers(task) == {"a": {"b"}}
+
+
+def test_a_score_needs_a_threshold(tmp_path: Path) -> None:
+    text = "sentence1\tsentence2\tscore\na\tb\t4.2\nc\td\t1\n"
+    assert "score goes from 1 to 4.2" in refused(tmp_path, text)
+    assert answers(pairs(tmp_path, text, threshold=4)) == {"a": {"b"}}
+    assert "none reaches threshold 5" in refused(tmp_path, text, threshold=5)
+
+
+def test_takes_the_columns_asked_for(tmp_path: Path) -> None:
+    text = "sentence1\tsentence2\tx\ty\tlabel\tok\nn\tn2\ta\tb\t0\tyes\nn\tn2\tc\td\t1\tno\n"
+    task = pairs(tmp_path, text, first="x", second="y", label="ok")
+    assert answers(task) == {"a": {"b"}}
+
+
+def test_takes_only_the_rows_of_the_split(tmp_path: Path) -> None:
+    path = tmp_path / "nli.tsv.gz"
+    text = "split\tsentence1\tsentence2\tlabel\ntrain\ta\tb\tentailment\ntest\tc\td\tentailment\n"
+    path.write_bytes(gzip.compress(text.encode()))
+    assert load_retrieval(str(path)).document_texts == ["c", "d"]
+    assert load_retrieval(str(path), split="train").document_texts == ["a", "b"]
+    with pytest.raises(EvaluationError, match="no row in which it is 'dev'"):
+        load_retrieval(str(path), split="dev")
+
+
+def test_pairs_of_nothing_or_of_the_same_are_left_out(tmp_path: Path) -> None:
+    task = pairs(tmp_path, "sentence1\tsentence2\na\tb\n\tc\nd\td \n")
+    assert answers(task) == {"a": {"b"}}
+    assert task.document_texts == ["a", "b", "c", "d"]
+    assert task.notes[1].startswith("2 pairs have an empty sentence or the same one twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("a\tb\n1\t2\n", "which columns hold the sentences? columns: a, b"),
+        ("sentence1\tsentence2\na\tb\tc\n", "line 2: 3 fields, the header has 2"),
+        ("sentence1\tsentence2\tlabel\na\tb\tmaybe\n", "line 2: label is 'maybe'; allowed"),
+        ("sentence1\tsentence2\tscore\na\tb\tnan\n", "expected a finite number"),
+        ("sentence1\tsentence2\tlabel\na\tb\t0\n", "no pair in"),
+    ],
+)
+def test_refuses_what_is_no_file_of_pairs(tmp_path: Path, text: str, reason: str) -> None:
+    message = refused(tmp_path, text)
+    assert "pairs.tsv" in message
+    assert reason in message
+
+
+def test_refuses_columns_that_are_not_there(tmp_path: Path) -> None:
+    text = "sentence1\tsentence2\tlabel\na\tb\t1\n"
+    assert "no column 'x'; columns: sentence1, sentence2, label" in refused(
+        tmp_path, text, first="x"
+    )
+    assert "must be different columns" in refused(tmp_path, text, first="sentence2")
+
+
+def test_refuses_broken_json_and_csv(tmp_path: Path) -> None:
+    rows = json.dumps({"sentence1": "a", "sentence2": 3}) + "\n"
+    assert "line 1: sentence2 is 3" in refused(tmp_path, rows, "p.jsonl")
+    assert "line 1: not valid JSON" in refused(tmp_path, "{", "p.jsonl")
+    text = 'sentence1,sentence2\na,"b\n'
+    assert "not valid CSV" in refused(tmp_path, text, "p.csv")
