@@ -22,7 +22,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in ("demo", "distill", "encode", "evaluate", "export", "models"):
+for _module in (
+    "demo",
+    "distill",
+    "encode",
+    "evaluate",
+    "export",
+    "index",
+    "models",
+    "search",
+):
     _register: Callable[[typer.Typer], None] = import_module(f"hpdistill.cli.{_module}").register
     _register(app)
 

@@ -46,6 +46,14 @@ def read_hub(source: str, column: str | None) -> Iterator[str]:
             yield text_value(row[chosen], f"{source}, column {chosen}")
 
 
+def hub_rows(source: str, column: str | None) -> Iterator[dict[str, Any]]:
+    """All columns of a dataset, as `open_hub` finds it, in its own order."""
+    dataset, _ = open_hub(source, column)
+    with _clear_errors(source):
+        for row in dataset:
+            yield dict(row)
+
+
 @contextmanager
 def _clear_errors(source: str) -> Iterator[None]:
     try:

@@ -1,6 +1,6 @@
 """Text columns of Parquet files, streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,17 @@ def parquet_texts(path: Path, column: str) -> Iterator[str]:
             raise CorpusError(f"{path}: column {column!r} holds {kind}, not text")
         for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
             yield from (text or "" for text in batch.column(0).to_pylist())
+
+
+def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Some columns of every row, as Python values.
+
+    Raises:
+        CorpusError: The file is missing or damaged.
+    """
+    with _opened(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH, columns=list(names)):
+            yield from batch.to_pylist()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.errors import CorpusError
 
-__all__ = ["FORMATS", "check_source", "file_format", "read_source"]
+__all__ = ["FORMATS", "check_source", "file_format", "read_source", "table_rows"]
 
 FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
 """File formats by suffix; each but `.parquet` also with `.gz` behind it."""
@@ -105,7 +105,7 @@ def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> I
 
 
 def _read_table(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:
-    rows = _rows(path, encoding, errors)
+    rows = table_rows(path, encoding, errors)
     _, header = next(rows, (0, []))
     if not header:
         return
@@ -113,18 +113,31 @@ def _read_table(path: Path, column: str | None, encoding: str, errors: str) -> I
         indices = [_ALLNLI.index("sentence1"), _ALLNLI.index("sentence2")]
     else:
         indices = [header.index(choose_column(header, column, str(path)))]
-    for number, row in rows:
-        if len(row) != len(header):
-            raise CorpusError(
-                f"{path}, line {number}: {len(row)} fields, the header has {len(header)}",
-                hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
-            )
+    for _, row in rows:
         for index in indices:
             yield row[index]
 
 
+def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row of a `.csv` or `.tsv` that is not blank.
+
+    The first row is the header.
+
+    Raises:
+        CorpusError: A row has more or fewer fields than the header, or the file cannot be read.
+    """
+    width = 0
+    for number, row in _rows(path, encoding, errors):
+        width = width or len(row)
+        if len(row) != width:
+            raise CorpusError(
+                f"{path}, line {number}: {len(row)} fields, the header has {width}",
+                hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
+            )
+        yield number, row
+
+
 def _rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row that is not blank."""
     text = lines(path, encoding=encoding, errors=errors, newline="")
     if file_format(path) == ".tsv":
         # Not the csv module's quotes: one stray quote would swallow rows up to the next.

@@ -1,0 +1,137 @@
+"""Models as the commands of search use them: with ONNX graphs or a table, else by PyTorch."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpdistill.errors import UsageError
+
+if TYPE_CHECKING:
+    from hpdistill.encoder import Embeddings, Encoder
+    from hpdistill.progress import Report
+
+__all__ = ["DEFAULT", "OpenModel", "check_width", "find_model", "open_model", "weights_of"]
+
+DEFAULT = "default"
+"""Name of the model that comes with the package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model that is ready to encode."""
+
+    name: str
+    """To load it again: a short name, a hub id, or an absolute path."""
+    path: Path
+    encoder: "Encoder"
+    block: int
+    """Texts that are a good amount of work at once."""
+
+    @property
+    def space(self) -> str:
+        """Identity of the space of its vectors."""
+        from hpdistill.runtime import space_of
+
+        return space_of(self.path)
+
+    def encode(self, texts: Sequence[str], dim: int) -> "tuple[Embeddings, int]":
+        """Unit vectors of any width up to its own, and how many of the texts were cut."""
+        from hpdistill.runtime import Encoder
+
+        if not isinstance(self.encoder, Encoder):
+            return self.encoder.encode(texts, dim=dim), 0
+        before = self.encoder.truncated
+        vectors = self.encoder.encode(
+            list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
+        )
+        return vectors, self.encoder.truncated - before
+
+
+def find_model(name: str, report: "Report") -> tuple[str, Path]:
+    """Name to load it again, and directory.
+
+    Raises:
+        WeightsError: It cannot be found.
+    """
+    from hpdistill.runtime import DEFAULT as INSIDE
+
+    if name == DEFAULT:
+        return name, INSIDE
+    path = Path(name).expanduser()
+    if (path / "modules.json").is_file():
+        return str(path.absolute()), path.absolute()
+    from hpdistill.weights import resolve
+
+    source = resolve(name, report=report)
+    return (str(source.path) if source.source == "path" else name), source.path
+
+
+def open_model(name: str, report: "Report") -> OpenModel:
+    """Load a model.
+
+    Raises:
+        WeightsError: It cannot be found or loaded, or has neither a graph nor PyTorch to run it.
+    """
+    from hpdistill.runtime import Encoder, ModelDirectory
+
+    again, path = find_model(name, report)
+    static = ModelDirectory.read(path).is_static
+    if not static and _has_torch() and not any(path.rglob("*.onnx")):
+        from hpdistill.pytorch import TorchEncoder
+
+        return OpenModel(
+            name=again, path=path, encoder=TorchEncoder.load(str(path), report=report), block=1024
+        )
+    encoder = Encoder.load(path, report=report)
+    encoder.name = name
+    return OpenModel(name=again, path=path, encoder=encoder, block=16_384 if static else 4096)
+
+
+def check_width(path: Path, name: str, width: int, dim: int | None, *, anyway: bool) -> int:
+    """The width to cut vectors to.
+
+    Args:
+        path: Of the model.
+        name: Of the model, for messages.
+        width: Of its vectors.
+        dim: Asked for; None is all of it.
+        anyway: Allow widths that were not measured.
+
+    Raises:
+        UsageError: The model does not have it.
+    """
+    from hpdistill.runtime import ModelDirectory
+
+    if dim is None:
+        return width
+    if not 1 <= dim <= width:
+        raise UsageError(f"dim is {dim}; {name} has 1 to {width}")
+    measured = sorted({width, *ModelDirectory.read(path).prefixes})
+    if dim not in measured and not anyway:
+        raise UsageError(
+            f"dim is {dim}; {name} was measured at {', '.join(map(str, measured))}",
+            hint="--allow-unvalidated cuts its vectors elsewhere.",
+        )
+    return dim
+
+
+def weights_of(path: Path) -> Mapping[str, str]:
+    """Sha256 of the files of a model that decide its vectors, wherever it lies."""
+    from hpdistill.files import sha256_file
+
+    files = {
+        file for pattern in ("*.json", "*.safetensors", "*.onnx*") for file in path.rglob(pattern)
+    }
+    # Rewritten by measurements and by exports that change no weight.
+    aside = ("hpd.json", "export.json", "report.json", "embedding_ranges.safetensors")
+    return {
+        str(file.relative_to(path)): sha256_file(file)
+        for file in sorted(files)
+        if file.name not in aside
+    }
+
+
+def _has_torch() -> bool:
+    return all(map(importlib.util.find_spec, ("torch", "sentence_transformers")))

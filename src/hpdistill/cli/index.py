@@ -1,0 +1,378 @@
+"""`hpd index`: a corpus to an index that `hpd search` searches."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hpdistill.cli._models import OpenModel
+    from hpdistill.encoder import Embeddings
+    from hpdistill.progress import Report
+    from hpdistill.search import Index, Space
+
+__all__ = ["register"]
+
+_SAMPLE = 16_384
+"""Vectors that the ranges of int8 are fitted on."""
+
+
+class Engine(StrEnum):
+    """What searches."""
+
+    flat = "flat"
+    hnsw = "hnsw"
+    ivf_pq = "ivf-pq"
+    milvus = "milvus"
+
+
+class Precision(StrEnum):
+    """Of the vectors that are searched."""
+
+    float32 = "float32"
+    int8 = "int8"
+    binary = "binary"
+
+
+class Kept(StrEnum):
+    """Of the vectors kept beside those."""
+
+    float32 = "float32"
+    int8 = "int8"
+
+
+class TeacherPrecision(StrEnum):
+    """In which a teacher computes."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `index`."""
+    app.command()(index)
+
+
+def index(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Path, short name or hub id; `default` is the small model that comes with hpd.",
+        ),
+    ],
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            metavar="CORPUS",
+            help="File: .jsonl, .csv, .tsv, .txt (each also .gz), .parquet; folder of the BEIR "
+            "layout; hf:DATASET; or pydoc, the documentation of the Python packages here.",
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="INDEX", help="Directory of the index.")],
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="flat is exact, hnsw and ivf-pq nearly so. [default: flat]"),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the vectors searched. [default: float32]")
+    ] = None,
+    keep: Annotated[
+        Kept | None, typer.Option(help="Vectors to keep beside those, for --rescore.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Keep only so many dimensions. [default: all]")
+    ] = None,
+    allow_unvalidated: Annotated[
+        bool,
+        typer.Option("--allow-unvalidated", help="Allow a --dim that the model was not tested at."),
+    ] = False,
+    doc_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEACHER",
+            help="Embed the documents with MODEL's teacher and projection, the queries with MODEL.",
+        ),
+    ] = None,
+    doc_precision: Annotated[
+        TeacherPrecision, typer.Option(help="In which TEACHER computes.")
+    ] = TeacherPrecision.auto,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the ids. [default: _id or id, else the number of the row]"),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the texts. [default: title and text]")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column to keep; may be repeated.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
+    ] = "strict",
+    uri: Annotated[
+        str | None,
+        typer.Option(help="milvus: PATH.db, or http://host:port. [default: inside INDEX]"),
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="milvus: name of the collection. [default: hpdistill]")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of the engine, such as ef_search=128."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace INDEX if it is there.")
+    ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add to INDEX, as it was built, what is in CORPUS.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Embed the documents of a corpus and build an index of them.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from hpdistill.cli._models import check_width
+    from hpdistill.cli._shared import err, print_json, progress
+    from hpdistill.cli._shared import out as console
+    from hpdistill.corpus.documents import read_documents
+    from hpdistill.errors import UsageError
+    from hpdistill.search import Index, Space
+    from hpdistill.search.build import build_index
+
+    choices = _Choices(
+        engine=engine,
+        precision=precision,
+        keep=keep,
+        dim=dim,
+        uri=uri,
+        collection=collection,
+        options=_parse_options(option),
+    )
+    if errors not in ("strict", "replace", "ignore"):
+        raise UsageError(f"errors is {errors!r}; allowed: strict, replace, ignore")
+    _check_out(out, choices, overwrite=overwrite, add=add)
+    reader = read_documents(
+        corpus,
+        id_column=id_column,
+        text_column=text_column,
+        metadata_columns=metadata or (),
+        encoding=encoding,
+        errors=errors,
+    )
+    with progress() as report:
+        old = Index.load(out) if add else None
+        queries, documents = _encoders(model, doc_encoder, doc_precision, report)
+        encoder = documents.encoder
+        width = old.space.dim if old else dim
+        anyway = allow_unvalidated or add
+        chosen = check_width(queries.path, queries.name, encoder.dim, width, anyway=anyway)
+        space = Space(id=queries.space, dim=chosen, model=queries.name, documents=doc_encoder)
+        if old is not None:
+            old.space.check(space)
+
+        def make(count: int, vectors: "Embeddings") -> Index:
+            if old is not None:
+                return old
+            return choices.create(space, count, vectors, overwrite=overwrite)
+
+        rows = reader if old is None else _new(reader, old)
+        built_index, built = build_index(
+            out,
+            rows,
+            encode=lambda texts: documents.encode(texts, chosen),
+            key=_key(queries, documents, doc_encoder, doc_precision, chosen),
+            dim=chosen,
+            make=make,
+            block=documents.block,
+            overwrite=overwrite,
+            report=report,
+        )
+    with built_index:
+        row: dict[str, Any] = {
+            "index": str(out),
+            "model": space.model,
+            "doc_encoder": doc_encoder,
+            "dim": chosen,
+            "engine": built_index.engine,
+            "precision": built_index.precision,
+            "keep": built_index.keep,
+            "documents": len(built_index),
+            "added": built.documents,
+            "empty": reader.empty,
+            "resumed": built.resumed,
+            "truncated": built.truncated,
+            "encode_s": round(built.encode_seconds, 3),
+            "build_s": round(built.build_seconds, 3),
+            "vector_bytes": built_index.vector_bytes,
+            "kept_bytes": built_index.kept_bytes,
+            "index_bytes": sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
+        }
+    if reader.empty:
+        _say(err, f"{reader.empty:,} documents without text left out; first: {reader.first_empty}")
+    if built.truncated:
+        _say(err, f"{built.truncated:,} texts are longer than {encoder.name} reads, and were cut")
+    if as_json:
+        print_json("index", [row])
+        return
+    _say(
+        console,
+        f"{out}: {row['documents']:,} documents, {chosen} x {row['precision']}, {row['engine']}; "
+        f"vectors {row['vector_bytes'] / 1e6:,.1f} MB, all {row['index_bytes'] / 1e6:,.1f} MB; "
+        f"encoded in {built.encode_seconds:.1f} s, built in {built.build_seconds:.1f} s",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choices:
+    """Of a new index; an old one has made them."""
+
+    engine: Engine | None
+    precision: Precision | None
+    keep: Kept | None
+    dim: int | None
+    uri: str | None
+    collection: str | None
+    options: Mapping[str, Any]
+
+    def create(
+        self,
+        space: "Space",
+        count: int,
+        vectors: "Embeddings",
+        *,
+        overwrite: bool,
+    ) -> "Index":
+        """Make the index, for so many vectors."""
+        from hpdistill.search import Index
+
+        engine = self.engine or Engine.flat
+        options = dict(self.options)
+        if engine is Engine.ivf_pq:
+            options.setdefault("expected", count)
+        if engine is Engine.milvus and overwrite:
+            options["overwrite"] = True
+        precision = self.precision or Precision.float32
+        quantised = Precision.int8 in (precision, self.keep)
+        return Index.create(
+            space,
+            engine=engine.value,
+            precision=precision.value,
+            keep=self.keep.value if self.keep else None,
+            ranges=_ranges(vectors) if quantised else None,
+            uri=self.uri,
+            collection=self.collection or "hpdistill",
+            options=options,
+        )
+
+
+def _ranges(vectors: "Embeddings") -> Any:  # noqa: ANN401 - an array
+    """Ranges of int8, of rows from all over the corpus."""
+    import numpy as np
+
+    from hpdistill.runtime.vectors import fit_ranges
+
+    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLE)).astype(int))
+    return fit_ranges(np.asarray(vectors[rows]))
+
+
+def _parse_options(given: list[str] | None) -> dict[str, Any]:
+    found = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'--option'")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _check_out(out: Path, choices: _Choices, *, overwrite: bool, add: bool) -> None:
+    """Refuse, before a model is loaded, what cannot be written."""
+    from hpdistill.errors import RunError, UsageError
+
+    if not add:
+        if out.exists() and not overwrite:
+            raise RunError(f"{out} exists already", hint="Give another name, --overwrite or --add.")
+        return
+    if overwrite:
+        raise UsageError("--add and --overwrite exclude each other")
+    for name, value in vars(choices).items():
+        if value:
+            option = "--option" if name == "options" else f"--{name}"
+            raise UsageError(f"{option} is a choice of a new index; --add keeps those of {out}")
+
+
+def _encoders(
+    model: str, teacher: str | None, precision: TeacherPrecision, report: "Report"
+) -> "tuple[OpenModel, OpenModel]":
+    """What encodes the queries, and what the documents."""
+    from hpdistill.cli._models import OpenModel, find_model, open_model
+
+    if teacher is None:
+        both = open_model(model, report)
+        return both, both
+    from hpdistill.cli._shared import require_train_extra
+
+    require_train_extra()
+    from hpdistill.teacher.space import projected_teacher
+
+    name, path = find_model(model, report)
+    encoder = projected_teacher(path, teacher=teacher, precision=precision.value, report=report)
+    # The queries' model itself is not needed here.
+    return (
+        OpenModel(name=name, path=path, encoder=encoder, block=1024),
+        OpenModel(name=teacher, path=path, encoder=encoder, block=1024),
+    )
+
+
+def _key(
+    queries: "OpenModel",
+    documents: "OpenModel",
+    teacher: str | None,
+    precision: TeacherPrecision,
+    dim: int,
+) -> dict[str, object]:
+    """What decides the vectors of the documents."""
+    from hpdistill.cli._models import weights_of
+    from hpdistill.files import json_hash
+
+    if teacher is None:
+        computed = getattr(documents.encoder, "precision", "float32")
+        return {
+            "model": json_hash(weights_of(documents.path)),
+            "model precision": computed,
+            "dim": dim,
+        }
+    # The space is the hash of the teacher and the projection.
+    return {"model": f"teacher of {queries.space}", "model precision": precision.value, "dim": dim}
+
+
+def _new(reader: Any, old: "Index") -> Any:  # noqa: ANN401 - an iterator of rows
+    """Documents that are to be added, refused at once where one is there."""
+    from itertools import islice
+
+    from hpdistill.errors import SearchError
+
+    while batch := list(islice(reader, 1000)):
+        for row, there in zip(batch, old.get([row.id for row in batch]), strict=True):
+            if there is not None:
+                raise SearchError(
+                    f"the id {row.id!r} is in the index already",
+                    hint="Leave it out, or build the index again with --overwrite.",
+                )
+        yield from batch
+
+
+def _say(console: Any, text: str) -> None:  # noqa: ANN401 - a console
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,151 @@
+"""`hpd search`: what an index holds that is nearest to a query."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpdistill.cli._models import OpenModel
+    from hpdistill.progress import Report
+    from hpdistill.search import Hit, Index
+
+__all__ = ["register"]
+
+_SNIPPET = 240
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `search`."""
+    app.command()(search)
+
+
+def search(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="What `hpd index` built.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]",
+            help="What to find; without it, a prompt, or a query for each line of standard input.",
+        ),
+    ] = None,
+    *,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits.")] = 10,
+    rescore: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Rank the best N again by the vectors kept beside."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Of the queries. [default: the one that the index was built with]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, with the whole texts.")
+    ] = False,
+) -> None:
+    """Search an index."""
+    from hpdistill.cli._shared import out as console
+    from hpdistill.cli._shared import print_json, progress
+    from hpdistill.search import Index
+
+    rows: list[dict[str, Any]] = []
+    with Index.load(index) as opened:
+        with progress() as report:
+            encoder = _encoder(opened, model, report)
+        single = query is not None
+        for text in [query] if query is not None else _queries(prompt=not as_json):
+            vectors, _ = encoder.encode([text], opened.space.dim)
+            (hits,) = opened.search(vectors, k, rescore=rescore)
+            if as_json:
+                rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]
+            else:
+                _print(console, hits, heading="" if single or sys.stdin.isatty() else text)
+    if as_json:
+        print_json("search", rows)
+
+
+def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel":
+    """What encodes the queries.
+
+    Raises:
+        SearchError: It is of another space than the index.
+        WeightsError: It cannot be found or loaded.
+    """
+    from hpdistill.cli._models import open_model
+    from hpdistill.errors import WeightsError
+    from hpdistill.search import Space
+
+    name = model or index.space.model
+    try:
+        encoder = open_model(name, report)
+    except WeightsError as error:
+        if model is None:
+            raise WeightsError(
+                f"the model that the index was built with cannot be loaded: {error}",
+                hint="Say where it is now: --model.",
+            ) from error
+        raise
+    index.space.check(Space(id=encoder.space, dim=index.space.dim, model=name))
+    return encoder
+
+
+def _queries(*, prompt: bool) -> Iterator[str]:
+    """Lines of standard input, up to an empty one."""
+    if prompt and sys.stdin.isatty():
+        import readline  # noqa: F401 - gives input() a history
+
+        read = _ask
+    else:
+        read = sys.stdin.readline
+    while line := read().strip():
+        yield line
+
+
+def _ask() -> str:
+    try:
+        return input("search> ")
+    except EOFError:
+        return ""
+
+
+def _row(query: str, rank: int, hit: "Hit") -> dict[str, Any]:
+    return {
+        "query": query,
+        "rank": rank,
+        "id": hit.id,
+        "score": round(float(hit.score), 6),
+        "text": hit.text,
+        "metadata": dict(hit.metadata),
+    }
+
+
+def _print(console: "Console", hits: "list[Hit]", *, heading: str) -> None:
+    import textwrap
+
+    from rich.text import Text
+
+    indent = " " * 12
+
+    if heading:
+        console.print(Text(_clean(heading), style="bold underline"))
+    if not hits:
+        console.print("nothing found: the index is empty")
+    for rank, hit in enumerate(hits, start=1):
+        line = Text(f"{rank:>3}  {hit.score:.3f}  ")
+        line.append(_clean(hit.id), style="bold")
+        console.print(line, soft_wrap=True)
+        text = _clean(hit.text)
+        shown = text if len(text) <= _SNIPPET else f"{text[: _SNIPPET - 1]}…"
+        if shown and shown != hit.id:
+            width = max(40, console.width)
+            lines = textwrap.fill(shown, width, initial_indent=indent, subsequent_indent=indent)
+            console.print(Text(lines), soft_wrap=True)
+
+
+def _clean(text: str) -> str:
+    """On one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
