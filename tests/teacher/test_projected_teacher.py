@@ -15,7 +15,7 @@ from hpdistill.projection import Projection, fit_pca
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import WeightedModel
 from hpdistill.teacher import encoder_identity, load_teacher
-from hpdistill.teacher.space import projected_teacher, teacher_sources
+from hpdistill.teacher.space import projected_teacher, teacher_parts
 from hpdistill.weights import resolve
 
 Sentences = Callable[..., list[str]]
@@ -84,7 +84,7 @@ def test_a_copy_of_the_teacher_elsewhere_is_taken(
 ) -> None:
     copy = shutil.copytree(teacher_dir, tmp_path / "moved")
     edit(model, model=str(tmp_path / "gone"))
-    assert [source.path for source in teacher_sources(model, teacher=str(copy))] == [copy]
+    assert [source.path for source in teacher_parts(model, teacher=str(copy)).sources] == [copy]
     assert projected_teacher(model, teacher=str(copy)).name == str(copy)
     with pytest.raises(WeightsError, match="no such directory"):
         projected_teacher(model)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-__all__ = ["SUFFIXES", "check_plot", "plot_quality_speed", "short_names"]
+__all__ = [
+    "SUFFIXES",
+    "check_plot",
+    "logarithmic",
+    "plot_quality_speed",
+    "short_names",
+    "styles",
+]
 
 SUFFIXES = (".pdf", ".png", ".svg")
 
@@ -137,23 +144,33 @@ def _draw(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> "list[Annotation]"
     return labels
 
 
-def _frame(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
+def styles(count: int) -> list[str]:
+    """Colours for so many things, told apart with any kind of colour vision as far as they go."""
+    return [_STYLES[number % len(_STYLES)][0] for number in range(count)]
+
+
+def logarithmic(axes: "Axes", values: Sequence[float]) -> None:
+    """Set up a logarithmic x axis for these values, in plain numbers, and a quiet frame."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    speeds = [row["sentences_per_second"] for row in rows]
-    axes.set_xlim(min(speeds) / 2, max(speeds) * 2)
+    least, most = min(values), max(values)
+    axes.set_xlim(least / 2, most * 2)
     axes.margins(y=0.15)
-    steps = (1, 2, 5) if max(speeds) < 100 * min(speeds) else (1, 3)
+    steps = (1, 2, 5) if most < 100 * least else (1, 3)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("sentences a second (logarithmic)")
-    tasks = rows[0]["tasks_present"]
-    axes.set_ylabel(f"STS, 100 times Spearman, mean of {tasks} task{'s' * (tasks != 1)}")
     axes.grid(color="#dddddd", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _frame(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
+    logarithmic(axes, [row["sentences_per_second"] for row in rows])
+    axes.set_xlabel("sentences a second (logarithmic)")
+    tasks = rows[0]["tasks_present"]
+    axes.set_ylabel(f"STS, 100 times Spearman, mean of {tasks} task{'s' * (tasks != 1)}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False, fontsize=9)
 
 

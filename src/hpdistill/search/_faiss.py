@@ -1,12 +1,14 @@
 """FAISS, where it is installed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import SearchError, UsageError
 from hpdistill.files import clear_os_errors
 
-__all__ = ["load_faiss", "read_index", "write_index"]
+__all__ = ["load_faiss", "read_index", "search_threads", "write_index"]
 
 
 def load_faiss() -> Any:  # noqa: ANN401 - a module without types
@@ -23,6 +25,25 @@ def load_faiss() -> Any:  # noqa: ANN401 - a module without types
             hint="pip install 'hpdistill[search]'",
         ) from error
     return faiss
+
+
+@contextmanager
+def search_threads(count: int) -> Iterator[None]:
+    """Within the block, searches of this process use so many threads.
+
+    Args:
+        count: One or more.
+
+    Raises:
+        UsageError: FAISS is not installed.
+    """
+    faiss = load_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def read_index(path: Path, *, binary: bool, mmap: bool) -> Any:  # noqa: ANN401 - FAISS has no types

@@ -1,16 +1,32 @@
-"""Ranges for int8 from the vectors that happen to come first."""
+"""Ranges for int8: of a whole corpus, or of the vectors that happen to come first."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.encoder import Embeddings
+from hpdistill.encoder import Embeddings, unit
 from hpdistill.runtime.vectors import fit_ranges
 
-__all__ = ["first_ranges"]
+__all__ = ["corpus_ranges", "first_ranges"]
 
+_SAMPLE = 16_384
+"""Vectors of a corpus that its ranges are fitted on."""
 _ENOUGH = 1000
+
+
+def corpus_ranges(vectors: Embeddings, *, dim: int | None = None) -> NDArray[np.float32]:
+    """Ranges of rows from all over a corpus.
+
+    Args:
+        vectors: Shape (n, width), float32, of unit length; may be memory-mapped.
+        dim: Of the prefixes that will be stored; all of the width when None.
+
+    Returns:
+        Shape (2, dim).
+    """
+    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLE)).astype(int))
+    return fit_ranges(unit(np.asarray(vectors[rows]), dim=dim))
 
 
 def first_ranges(vectors: Embeddings) -> NDArray[np.float32]:

@@ -43,8 +43,8 @@ class Rows(ABC):
 
     @property
     def bytes(self) -> int:
-        """Bytes of the vectors."""
-        return self._files[0].bytes
+        """Bytes of the vectors, and of what searching keeps beside them."""
+        return sum(file.bytes for file in self._files)
 
     @abstractmethod
     def add(self, vectors: Embeddings) -> None:

@@ -1,21 +1,22 @@
 """The teacher of a distilled model, loaded so that its vectors lie in the model's space."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from hpdistill.corpus import pydoc_sentences
-from hpdistill.encoder import Encoder
+from hpdistill.encoder import Embeddings, Encoder, unit
 from hpdistill.errors import RunError, UsageError, WeightsError
 from hpdistill.files import read_json
 from hpdistill.progress import Report, silent
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder, choose_precision
-from hpdistill.teacher.joint import JointEncoder, ProjectedEncoder
+from hpdistill.teacher.joint import JointEncoder, ProjectedEncoder, side_by_side
 from hpdistill.weights import ModelSource, resolve
 
-__all__ = ["projected_teacher", "teacher_sources"]
+__all__ = ["TeacherParts", "projected_teacher", "teacher_parts"]
 
 _PROJECTION = "projection.safetensors"
 _SAMPLE = 32
@@ -51,47 +52,79 @@ def projected_teacher(
         WeightsError: An encoder cannot be found, or its weights are not those of the distillation;
             the projection is damaged or does not fit.
     """
-    members = _members(model)
-    sources = teacher_sources(model, teacher=teacher, report=report)
-    projection = Projection.load(model / _PROJECTION)
-    weights = [_weight(member, model) for member in members]
+    parts = teacher_parts(model, teacher=teacher, report=report)
     loaded = [
         TorchEncoder.load(source, precision="float32" if precision == "auto" else precision)
-        for source in sources
+        for source in parts.sources
     ]
     if precision == "auto":
         texts = list(sample or islice(pydoc_sentences(), _SAMPLE))[:_SAMPLE]
         for encoder in loaded:
             choose_precision(encoder, texts)
-    joint: Encoder = loaded[0] if len(loaded) == 1 else JointEncoder(loaded, weights)
-    if joint.dim != projection.width:
-        raise WeightsError(
-            f"{model / _PROJECTION} takes vectors of width {projection.width}, and its teacher "
-            f"{joint.name} gives {joint.dim}"
-        )
-    return ProjectedEncoder(joint, projection, name=joint.name)
+    joint: Encoder = loaded[0] if len(loaded) == 1 else JointEncoder(loaded, parts.weights)
+    parts.check_width(joint.dim, joint.name)
+    return ProjectedEncoder(joint, parts.projection, name=joint.name)
 
 
-def teacher_sources(
+@dataclass(frozen=True, kw_only=True)
+class TeacherParts:
+    """What a model's teacher consists of; nothing is loaded yet but the projection."""
+
+    model: Path
+    """The distilled model."""
+    sources: Sequence[ModelSource]
+    """Of the encoders."""
+    weights: Sequence[float]
+    """Of each encoder."""
+    projection: Projection
+
+    def project(self, vectors: Sequence[Embeddings]) -> Embeddings:
+        """Vectors in the model's space, from those of the encoders.
+
+        Args:
+            vectors: Of the same texts, for each encoder: shape (n, its width), float32, rows of
+                length 1.
+
+        Returns:
+            Shape (n, projection's width), float32, rows of length 1.
+
+        Raises:
+            WeightsError: The widths do not fit the projection.
+        """
+        joint = vectors[0] if len(vectors) == 1 else side_by_side(vectors, self.weights)
+        self.check_width(joint.shape[1], " + ".join(source.name for source in self.sources))
+        return unit(self.projection.apply(joint))
+
+    def check_width(self, width: int, name: str) -> None:
+        """Refuse vectors that the projection does not take.
+
+        Raises:
+            WeightsError: They are too wide or too narrow.
+        """
+        if width != self.projection.width:
+            raise WeightsError(
+                f"{self.model / _PROJECTION} takes vectors of width {self.projection.width}, and "
+                f"its teacher {name} gives {width}"
+            )
+
+
+def teacher_parts(
     model: Path, *, teacher: str | None = None, report: Report = silent
-) -> list[ModelSource]:
+) -> TeacherParts:
     """Find the encoders of a model's teacher and compare their weights with its `hpd.json`.
 
-    Nothing is loaded: a wrong name is refused in no time. Arguments and errors are those of
+    No encoder is loaded: a wrong name is refused in no time. Arguments and errors are those of
     `projected_teacher`.
-
-    Returns:
-        One source for each encoder, in the teacher's order.
     """
     members = _members(model)
-    found = []
+    sources = []
     for number, member in enumerate(members):
         name = str(member.get("model"))
         given = teacher if number == 0 and teacher is not None else name
         source = resolve(given, report=report)
         wanted = member.get("weights")
         if source.sha256 == wanted:
-            found.append(source)
+            sources.append(source)
             continue
         if given != name:
             raise UsageError(
@@ -103,7 +136,12 @@ def teacher_sources(
             f"{source.sha256[:12]}, not {str(wanted)[:12]}",
             hint="Give the place of the weights of then as the teacher.",
         )
-    return found
+    return TeacherParts(
+        model=model,
+        sources=sources,
+        weights=[_weight(member, model) for member in members],
+        projection=Projection.load(model / _PROJECTION),
+    )
 
 
 def _members(model: Path) -> list[Mapping[str, Any]]:

@@ -2,7 +2,15 @@
 
 from hpdistill.evaluate.retrieval.bm25 import Bm25, bm25
 from hpdistill.evaluate.retrieval.cache import CachedVectors, cached_vectors
+from hpdistill.evaluate.retrieval.measure import (
+    Entrant,
+    Matrix,
+    Setting,
+    measure_bm25,
+    measure_retrieval,
+)
 from hpdistill.evaluate.retrieval.metrics import DEPTH, METRICS, interval, paired_p, score
+from hpdistill.evaluate.retrieval.plot import plot_retrieval
 from hpdistill.evaluate.retrieval.task import RetrievalTask, load_retrieval
 
 __all__ = [
@@ -10,11 +18,17 @@ __all__ = [
     "METRICS",
     "Bm25",
     "CachedVectors",
+    "Entrant",
+    "Matrix",
     "RetrievalTask",
+    "Setting",
     "bm25",
     "cached_vectors",
     "interval",
     "load_retrieval",
+    "measure_bm25",
+    "measure_retrieval",
     "paired_p",
+    "plot_retrieval",
     "score",
 ]

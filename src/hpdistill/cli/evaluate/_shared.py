@@ -1,0 +1,155 @@
+"""What the evaluations share: models by any name, what computes them, lists of numbers."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from hpdistill.encoder import Encoder
+    from hpdistill.progress import Report
+    from hpdistill.weights import ModelSource
+
+__all__ = [
+    "Computing",
+    "JsonOption",
+    "Models",
+    "Precision",
+    "PrecisionOption",
+    "Runs",
+    "RunsOption",
+    "find",
+    "load",
+    "parse_numbers",
+    "print_notes",
+]
+
+
+class Precision(StrEnum):
+    """In which the models compute."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    int8 = "int8"
+
+
+class Runs(StrEnum):
+    """What runs the models, and in which precisions it can."""
+
+    torch = "torch"
+    onnx = "onnx"
+    runtime = "runtime"
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The first is the default."""
+        if self is Runs.torch:
+            return Precision.float32, Precision.bfloat16
+        return Precision.float32, Precision.int8
+
+
+class Computing(NamedTuple):
+    """A back end, and its precision; None leaves it to the runtime."""
+
+    runs: Runs
+    precision: Precision | None
+
+    @classmethod
+    def of(
+        cls, runs: Runs, precision: Precision | None, *, option: str = "--precision"
+    ) -> "Computing":
+        """Check what was asked for by an option, and fill in the default."""
+        if precision is None:
+            return cls(runs, None if runs is Runs.runtime else runs.precisions[0])
+        if precision not in runs.precisions:
+            allowed = ", ".join(runs.precisions)
+            raise typer.BadParameter(
+                f"{runs} does not compute in {precision}; allowed: {allowed}",
+                param_hint=f"'{option}'",
+            )
+        return cls(runs, precision)
+
+
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Paths, short names or hub ids.")
+]
+RunsOption = Annotated[
+    Runs,
+    typer.Option(
+        "--backend",
+        help="What runs the models: PyTorch, their exported graph, or the runtime with what it "
+        "chooses (also for static models).",
+    ),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        help="In which the models compute; int8 with onnx and runtime, bfloat16 with torch.",
+        show_default="float32, or what the runtime chooses",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+
+def parse_numbers(text: str | None, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 for number in numbers):
+        raise typer.BadParameter(
+            f"{text!r} is not a list of positive whole numbers, such as 128,64",
+            param_hint=f"'{option}'",
+        )
+    return list(dict.fromkeys(numbers))
+
+
+def find(name: str, report: "Report") -> "ModelSource":
+    """As `weights.resolve`; `default` is the model in the package."""
+    from hpdistill.runtime import DEFAULT
+    from hpdistill.weights import ModelSource, resolve
+
+    if name == "default":
+        return ModelSource(name=name, path=DEFAULT, source="package", sha256="")
+    return resolve(name, report=report)
+
+
+def load(source: "ModelSource", computing: Computing, report: "Report") -> "tuple[Encoder, str]":
+    """The encoder, and the precision that it computes in."""
+    if computing.runs is Runs.torch:
+        from hpdistill.pytorch import TorchEncoder
+
+        half = computing.precision is Precision.bfloat16
+        precision: Literal["float32", "bfloat16"] = "bfloat16" if half else "float32"
+        return TorchEncoder.load(source, precision=precision, report=report), precision
+    from hpdistill.errors import UsageError
+    from hpdistill.evaluate import Backend, missing
+    from hpdistill.runtime import Encoder
+
+    if computing.runs is Runs.onnx:
+        asked = Backend(f"onnx-{computing.precision}")
+        if why := missing(source.path, asked):
+            raise UsageError(f"{source.name} cannot run as {asked}: {why}")
+    wanted: Any = "auto" if computing.precision is None else computing.precision.value
+    encoder = Encoder.load(source.path, precision=wanted, report=report)
+    return _Named(encoder, source.name), encoder.precision
+
+
+class _Named:
+    """An encoder under the name that it was asked for."""
+
+    def __init__(self, encoder: "Encoder", name: str) -> None:
+        self._encoder = encoder
+        self.name = name
+        self.dim = encoder.dim
+        self.parameters = encoder.parameters
+        self.encode = encoder.encode
+
+
+def print_notes(console: "Console", notes: "Sequence[str]") -> None:
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
