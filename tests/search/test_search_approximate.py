@@ -1,10 +1,12 @@
 """Graphs and lists find nearly all of the best, and never what is gone."""
 
+import json
+
 import numpy as np
 import pytest
 from vectors_for_search import clustered, documents, recall, space
 
-from hpdistill.errors import SearchError
+from hpdistill.errors import SearchError, UsageError
 from hpdistill.search import Index
 
 VECTORS = clustered(3000)
@@ -83,6 +85,22 @@ def test_options_change_what_is_looked_at():
             found.append(recall(index.nearest(QUERIES, 10, rescore=300)[1], QUERIES @ VECTORS.T))
     assert found[0] < found[1]
     assert found[1] > 0.99
+
+
+@pytest.mark.parametrize(("engine", "option"), [("hnsw", "ef_search"), ("ivf-pq", "nprobe")])
+def test_how_much_is_looked_at_may_be_chosen_for_an_index_that_is_there(engine, option, tmp_path):
+    exact = QUERIES @ VECTORS.T
+    with filled(engine, "float32", "float32" if engine == "ivf-pq" else None) as index:
+        index.save(tmp_path)
+    found = []
+    for value in (1, 200):
+        with Index.load(tmp_path, options={option: value}) as index:
+            found.append(recall(index.nearest(QUERIES, 10)[1], exact))
+    assert found[0] < found[1]
+    with Index.load(tmp_path) as index:  # not changed by having been looked at
+        assert option not in json.loads((tmp_path / "index.json").read_text())["options"]
+    with pytest.raises(UsageError, match="no option 'm' of searching; it has"):
+        Index.load(tmp_path, options={"m": 3})
 
 
 def test_too_few_vectors_to_train_are_refused_and_nothing_is_left_of_them():

@@ -1,7 +1,7 @@
 """What an index refuses, in one line."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -17,9 +17,32 @@ __all__ = [
     "check_depth",
     "check_documents",
     "check_new",
+    "check_search_options",
     "checked_ranges",
     "checked_vectors",
 ]
+
+
+_SEARCH_OPTIONS: Mapping[Engine, str] = {
+    "hnsw": "ef_search",
+    "ivf-pq": "nprobe",
+    "milvus": "search_params",
+}
+"""What can be chosen anew for an index that is there; the rest is built into it."""
+
+
+def check_search_options(engine: Engine, names: Iterable[str]) -> None:
+    """Refuse options that the engine does not have when it searches.
+
+    Raises:
+        UsageError: One of them is none.
+    """
+    allowed = _SEARCH_OPTIONS.get(engine, "none")
+    for name in names:
+        if name != allowed:
+            raise UsageError(
+                f"the engine {engine} has no option {name!r} of searching; it has {allowed}"
+            )
 
 
 def check_choices(engine: str, precision: str, keep: str | None) -> None:

@@ -29,7 +29,7 @@ from hpdistill.files import (
 )
 from hpdistill.search import local
 from hpdistill.search._approximate import Approximate
-from hpdistill.search._checks import check_choices, checked_ranges
+from hpdistill.search._checks import check_choices, check_search_options, checked_ranges
 from hpdistill.search.backend import Backend, Engine, Settings
 from hpdistill.search.space import Space
 
@@ -85,17 +85,22 @@ def save_index(path: Path, saved: Saved, backend: Backend) -> None:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-def open_index(path: Path, *, space: Space | None, mmap: bool) -> tuple[Saved, Backend]:
+def open_index(
+    path: Path, *, space: Space | None, mmap: bool, options: Mapping[str, Any]
+) -> tuple[Saved, Backend]:
     """Open an index; see `Index.load`.
 
     Raises:
         SearchError: There is none, it is damaged, or of another space.
+        UsageError: The engine has no such option of searching.
     """
     for last in (*[False] * (_TRIES - 1), True):
         pointer = _read(path)
         saved, directory = _described(path, pointer)
         if space is not None:
             saved.space.check(space)
+        check_search_options(saved.engine, options)
+        saved.settings.options = {**saved.settings.options, **options}
         try:
             _check_files(directory, pointer["files"])
             return saved, _open(saved, directory, pointer["state"], mmap=mmap)

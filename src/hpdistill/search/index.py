@@ -100,19 +100,28 @@ class Index:
         return cls(space, engine, settings, backend)
 
     @classmethod
-    def load(cls, path: Path, *, space: Space | None = None, mmap: bool = True) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        space: Space | None = None,
+        mmap: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Open an index that `save` wrote.
 
         Args:
             path: Its directory.
             space: That of the queries to come; refused unless it is that of the index.
             mmap: Read vectors from the files while searching; False reads them into memory.
+            options: Of searching, in the place of those it was created with: ef_search (hnsw),
+                nprobe (ivf-pq), search_params (milvus).
 
         Raises:
             SearchError: There is none, it is damaged, or of another space.
-            UsageError: A package is missing.
+            UsageError: A package is missing, or the engine has no such option of searching.
         """
-        saved, backend = disk.open_index(Path(path), space=space, mmap=mmap)
+        saved, backend = disk.open_index(Path(path), space=space, mmap=mmap, options=options or {})
         return cls(saved.space, saved.engine, saved.settings, backend)
 
     @property

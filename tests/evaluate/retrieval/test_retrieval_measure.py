@@ -85,6 +85,11 @@ def test_every_setting_has_a_row_and_the_whole_width_comes_first():
     assert {row["engine"] for row in rows[5:10]} == {"hnsw"}
 
 
+def test_lists_take_whole_vectors_only():
+    settings = Matrix(engines=["ivf-pq"], precisions=["int8", "binary"], rescore=100).settings(8)
+    assert [(s.precision, s.keep) for s in settings] == [("float32", None), ("float32", "float32")]
+
+
 def test_bytes_are_those_of_the_precision():
     rows = measured(entrant(), precisions=["float32", "int8", "binary"], rescore=100)
     stored = [(row["vector_bytes"] / DOCUMENTS, row["kept_bytes"] / DOCUMENTS) for row in rows]

@@ -101,13 +101,14 @@ class Matrix:
         """Those of an entrant of this width; float32 vectors at full width come first."""
         for dim in (width, *sorted((d for d in set(self.dims) if d < width), reverse=True)):
             for engine in self.engines:
-                for precision in self.precisions:
-                    base = Setting(
+                # ivf-pq compresses in its own way.
+                for precision in ("float32",) if engine == "ivf-pq" else self.precisions:
+                    yield Setting(
                         dim=dim, engine=engine, precision=precision, keep=None, rescore=None
                     )
-                    yield base
                     keep = self.keep or ("int8" if precision == "binary" else "float32")
-                    if self.rescore and precision != "float32" and keep != precision:
+                    inexact = precision != "float32" or engine == "ivf-pq"
+                    if self.rescore and inexact and (keep != precision or engine == "ivf-pq"):
                         yield Setting(
                             dim=dim,
                             engine=engine,
