@@ -13,6 +13,7 @@ _PACKAGES = (
     "hpdistill",
     "numpy",
     "onnxruntime",
+    "faiss-cpu",
     "tokenizers",
     "torch",
     "transformers",

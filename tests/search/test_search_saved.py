@@ -146,6 +146,30 @@ def test_changes_that_are_not_saved_are_not_on_disk(tmp_path):
     assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
+def test_temporary_files_of_a_killed_process_go_with_the_next_index(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = """
+from hpdistill.search import Index, Space
+index = Index.create(Space(id="a", dim=8, model="m"))
+print("ready", flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        theirs = set(tmp_path.iterdir())
+        with Index.create(space()):
+            assert theirs < set(tmp_path.iterdir())  # they live
+        assert set(tmp_path.iterdir()) == theirs
+        process.kill()
+        process.wait()
+        with Index.create(space()):
+            assert not theirs & set(tmp_path.iterdir())
+    assert not any(tmp_path.iterdir())
+
+
 def test_temporary_files_go_when_it_is_closed(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

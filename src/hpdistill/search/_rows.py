@@ -102,6 +102,9 @@ class FloatRows(ScoredRows):
     def search(self, queries: Embeddings, k: int) -> Ranked:
         """The k best rows for each query; k at most `rows`."""
         faiss = load_faiss()
+        # A product of matrices is faster from so many on. FAISS compares queries x dim with this
+        # number, which is one for the whole process, and by default too high for narrow vectors.
+        faiss.cvar.distance_compute_blas_threshold = _TOGETHER * self._settings.dim
         found = faiss.knn(queries, self._vectors.array, k, metric=faiss.METRIC_INNER_PRODUCT)
         return cast("Ranked", found)
 
@@ -231,6 +234,8 @@ class Int8Tiles(ScoredRows):
         return rows, best.min(axis=1) * steps + rounding * self.longest
 
 
+_TOGETHER = 16
+"""Float32 queries that are searched by a product of matrices."""
 _LARGEST = 63
 _SHIFT = 64
 """Makes whole numbers from -63 to 63 positive, as the products take them."""

@@ -6,8 +6,6 @@ One that was loaded reads the saved files where they are, and copies them at its
 """
 
 import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +30,7 @@ from hpdistill.search._rows import (
     Rows,
     ScoredRows,
 )
+from hpdistill.search._scratch import scratch_directory
 from hpdistill.search.backend import Engine, Found, Settings
 from hpdistill.search.document import Document
 
@@ -49,8 +48,7 @@ def create(settings: Settings, engine: Engine) -> "LocalBackend":
     """
     load_faiss()
     check_options(engine, settings.options, settings.dim)
-    directory = Path(tempfile.mkdtemp(prefix="hpdistill-index-"))
-    return LocalBackend(engine, settings, directory, None, own=True, mmap=True)
+    return LocalBackend(engine, settings, None, None, mmap=True)
 
 
 def load(
@@ -63,7 +61,7 @@ def load(
     """
     load_faiss()
     check_options(engine, settings.options, settings.dim)
-    return LocalBackend(engine, settings, directory, state, own=False, mmap=mmap)
+    return LocalBackend(engine, settings, directory, state, mmap=mmap)
 
 
 class _FirstPass(Protocol):
@@ -85,21 +83,20 @@ class LocalBackend:
         self,
         engine: Engine,
         settings: Settings,
-        directory: Path,
+        directory: Path | None,
         state: Mapping[str, Any] | None,
         *,
-        own: bool,
         mmap: bool,
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._own = own
+        self._own = directory is None
         self._mmap = mmap
         self._state = dict(state or {})
         # Held open: another process may save, and so remove these files, while we use them.
         self._files: dict[str, BinaryIO] = {}
-        if own:
-            self._remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        if directory is None:
+            directory, self._remove = scratch_directory(self)
         else:
             self._files = {path.name: path.open("rb") for path in sorted(directory.iterdir())}
         try:
@@ -269,8 +266,7 @@ class LocalBackend:
         """Before the first change: leave the saved files for copies of them."""
         if self._own:
             return
-        directory = Path(tempfile.mkdtemp(prefix="hpdistill-index-"))
-        remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        directory, remove = scratch_directory(self)
         try:
             self._copy_files(directory)
         except BaseException:
