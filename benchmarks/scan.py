@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--name", default="scan", help="of the results; '' writes none")
     options = parser.parse_args()
     vectors, queries, source = data_of(options)
-    # FAISS's default searches narrow vectors one query at a time, which is slower; ours sets it too.
+    # FAISS's default searches narrow vectors one query at a time, which is slower; ours sets it.
     threshold = options.blas_threshold or 16 * vectors.shape[1]
     faiss.cvar.distance_compute_blas_threshold = threshold
     contenders = [*of_faiss(vectors), *of_ours(vectors)]

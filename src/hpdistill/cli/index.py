@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -168,21 +169,29 @@ def index(
         encoding=encoding,
         errors=errors,
     )
-    with progress() as report:
-        old = Index.load(out) if add else None
+    with progress() as report, ExitStack() as closing:
+        old = closing.enter_context(Index.load(out)) if add else None
+        if old is not None and doc_encoder is None:
+            doc_encoder = old.space.documents
         queries, documents = _encoders(model, doc_encoder, doc_precision, report)
         encoder = documents.encoder
-        width = old.space.dim if old else dim
-        anyway = allow_unvalidated or add
-        chosen = check_width(queries.path, queries.name, encoder.dim, width, anyway=anyway)
-        space = Space(id=queries.space, dim=chosen, model=queries.name, documents=doc_encoder)
+        by_teacher = documents.name if doc_encoder else None
+        if old is not None:
+            chosen = old.space.dim
+        else:
+            chosen = check_width(
+                queries.path, queries.name, encoder.dim, dim, anyway=allow_unvalidated
+            )
+        space = Space(id=queries.space, dim=chosen, model=queries.name, documents=by_teacher)
         if old is not None:
             old.space.check(space)
+        else:
+            choices.check(out, space, overwrite=overwrite)
 
         def make(count: int, vectors: "Embeddings") -> Index:
             if old is not None:
                 return old
-            return choices.create(space, count, vectors, overwrite=overwrite)
+            return choices.create(out, space, count, vectors, overwrite=overwrite)
 
         rows = reader if old is None else _new(reader, old)
         built_index, built = build_index(
@@ -196,11 +205,12 @@ def index(
             overwrite=overwrite,
             report=report,
         )
+        closing.pop_all()  # what was built is that index, and still wanted
     with built_index:
         row: dict[str, Any] = {
             "index": str(out),
             "model": space.model,
-            "doc_encoder": doc_encoder,
+            "doc_encoder": by_teacher,
             "dim": chosen,
             "engine": built_index.engine,
             "precision": built_index.precision,
@@ -243,8 +253,15 @@ class _Choices:
     collection: str | None
     options: Mapping[str, Any]
 
+    def check(self, out: Path, space: "Space", *, overwrite: bool) -> None:
+        """Refuse, before the work, what cannot be made."""
+        from hpdistill.search.build import check_new_index
+
+        check_new_index(out, space, overwrite=overwrite, **self._arguments(dict(self.options)))
+
     def create(
         self,
+        out: Path,
         space: "Space",
         count: int,
         vectors: "Embeddings",
@@ -252,26 +269,26 @@ class _Choices:
         overwrite: bool,
     ) -> "Index":
         """Make the index, for so many vectors."""
-        from hpdistill.search import Index
+        from hpdistill.search.build import create_index
 
-        engine = self.engine or Engine.flat
         options = dict(self.options)
-        if engine is Engine.ivf_pq:
+        if self.engine is Engine.ivf_pq:
             options.setdefault("expected", count)
-        if engine is Engine.milvus and overwrite:
-            options["overwrite"] = True
-        precision = self.precision or Precision.float32
-        quantised = Precision.int8 in (precision, self.keep)
-        return Index.create(
-            space,
-            engine=engine.value,
-            precision=precision.value,
-            keep=self.keep.value if self.keep else None,
-            ranges=_ranges(vectors) if quantised else None,
-            uri=self.uri,
-            collection=self.collection or "hpdistill",
-            options=options,
-        )
+        arguments = self._arguments(options)
+        if "int8" in (arguments["precision"], arguments["keep"]):
+            arguments["ranges"] = _ranges(vectors)
+        return create_index(out, space, overwrite=overwrite, **arguments)
+
+    def _arguments(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Of `Index.create`."""
+        return {
+            "engine": (self.engine or Engine.flat).value,
+            "precision": (self.precision or Precision.float32).value,
+            "keep": self.keep.value if self.keep else None,
+            "uri": self.uri,
+            "collection": self.collection or "hpdistill",
+            "options": options,
+        }
 
 
 def _ranges(vectors: "Embeddings") -> Any:  # noqa: ANN401 - an array
@@ -304,6 +321,9 @@ def _check_out(out: Path, choices: _Choices, *, overwrite: bool, add: bool) -> N
     if not add:
         if out.exists() and not overwrite:
             raise RunError(f"{out} exists already", hint="Give another name, --overwrite or --add.")
+        is_index = (out / "index.json").is_file() or (out.is_dir() and not any(out.iterdir()))
+        if out.exists() and not is_index:
+            raise RunError(f"{out} is there already and is no index", hint="Give another name.")
         return
     if overwrite:
         raise UsageError("--add and --overwrite exclude each other")
@@ -328,6 +348,9 @@ def _encoders(
     from hpdistill.teacher.space import projected_teacher
 
     name, path = find_model(model, report)
+    if Path(teacher).expanduser().is_dir():
+        # The index must find it again from anywhere.
+        teacher = str(Path(teacher).expanduser().absolute())
     encoder = projected_teacher(path, teacher=teacher, precision=precision.value, report=report)
     # The queries' model itself is not needed here.
     return (

@@ -75,13 +75,17 @@ def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel"
         SearchError: It is of another space than the index.
         WeightsError: It cannot be found or loaded.
     """
-    from hpdistill.cli._models import open_model
+    from hpdistill.cli._models import find_model, open_model
     from hpdistill.errors import WeightsError
+    from hpdistill.runtime import space_of
     from hpdistill.search import Space
 
     name = model or index.space.model
     try:
-        encoder = open_model(name, report)
+        _, path = find_model(name, report)
+        # Before it is loaded, which takes long where PyTorch runs it.
+        index.space.check(Space(id=space_of(path), dim=index.space.dim, model=name))
+        return open_model(name, report)
     except WeightsError as error:
         if model is None:
             raise WeightsError(
@@ -89,19 +93,18 @@ def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel"
                 hint="Say where it is now: --model.",
             ) from error
         raise
-    index.space.check(Space(id=encoder.space, dim=index.space.dim, model=name))
-    return encoder
 
 
 def _queries(*, prompt: bool) -> Iterator[str]:
-    """Lines of standard input, up to an empty one."""
-    if prompt and sys.stdin.isatty():
+    """Lines of standard input: up to an empty one if they are typed, all others if not."""
+    if not sys.stdin.isatty():
+        # Not iter(stdin): a program that writes queries and waits for answers gets them at once.
+        yield from (line for text in iter(sys.stdin.readline, "") if (line := text.strip()))
+        return
+    if prompt:
         import readline  # noqa: F401 - gives input() a history
 
-        read = _ask
-    else:
-        read = sys.stdin.readline
-    while line := read().strip():
+    while line := (_ask() if prompt else sys.stdin.readline()).strip():
         yield line
 
 

@@ -5,10 +5,12 @@ INDEX.unfinished/         gone when it is
     documents.jsonl       the corpus, read through once and found in order
     vectors.npy[.part]    its vectors, written block by block
     vectors.json          of what they are, once they are all there
+    collection.json       where this work has made a collection of Milvus
 """
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from hpdistill.encoder import Embeddings
-from hpdistill.errors import CorpusError, RunError
+from hpdistill.errors import CorpusError, RunError, SearchError
 from hpdistill.files import (
     atomic_path,
     clear_os_errors,
+    is_temporary,
     make_directory,
     read_json,
     remove_leftovers,
@@ -32,13 +35,23 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.progress import Report, silent
+from hpdistill.search.backend import Settings
 from hpdistill.search.document import Document
 from hpdistill.search.index import Index
+from hpdistill.search.space import Space
 from hpdistill.vectorfile import open_vectors
 
-__all__ = ["Built", "Row", "build_index"]
+__all__ = ["Built", "Row", "build_index", "check_new_index", "create_index"]
 
 _BLOCK = 8192
+_OURS = (
+    ".lock",
+    "collection.json",
+    "documents.jsonl",
+    "vectors.json",
+    "vectors.npy",
+    "vectors.npy.part",
+)
 _TRAINING = 2**18
 """Vectors of the first block for ivf-pq, which is trained on them."""
 
@@ -93,7 +106,7 @@ def build_index(
         RunError: The disk is full, or there are unfinished vectors of something else.
         SearchError: The index refuses a document.
     """
-    work = out.with_name(f"{out.name}.unfinished")
+    work = _work(out)
     with _alone(work):
         remove_leftovers(work)
         count, digest = _spool(work / "documents.jsonl", rows, report)
@@ -119,16 +132,105 @@ def build_index(
     )
 
 
+def check_new_index(out: Path, space: Space, *, overwrite: bool, **choices: Any) -> None:  # noqa: ANN401
+    """Refuse, before anything is embedded, what `create_index` would refuse after it.
+
+    Args:
+        out: As for `create_index`; so are the others.
+        space: Of the vectors to come.
+        overwrite: Whether a collection that is there is dropped.
+        choices: Of `Index.create`.
+
+    Raises:
+        UsageError: Choices are none or do not fit each other.
+        SearchError: Milvus cannot be reached, or has such a collection.
+    """
+    uri = choices.get("uri")
+    if choices.get("engine") != "milvus":
+        Index.create(space, **choices).close()
+        return
+    from hpdistill.search._milvus_client import connect, is_lite
+    from hpdistill.search._milvus_limits import check_settings
+
+    lite = uri is None or is_lite(uri)
+    settings = Settings(
+        dim=space.dim,
+        precision=choices["precision"],
+        keep=choices["keep"],
+        options=choices["options"],
+    )
+    check_settings(settings, lite=lite)
+    # Opening a database that is not there would make it.
+    if uri is None or (lite and not Path(uri).exists()):
+        return
+    connection, name = connect(uri), choices["collection"]
+    try:
+        if overwrite or _is_own(out, uri, name) or not connection.call("has_collection", name):
+            return
+    finally:
+        connection.close()
+    raise SearchError(
+        f"Milvus at {uri} has a collection {name} already",
+        hint="Give another --collection, or --overwrite.",
+    )
+
+
+def create_index(out: Path, space: Space, *, overwrite: bool, **choices: Any) -> Index:  # noqa: ANN401
+    """Make an empty index to build at a place.
+
+    A collection of Milvus that an interrupted call has made for the same place is dropped.
+
+    Args:
+        out: Directory of the index to come.
+        space: Of the vectors to come.
+        overwrite: Drop any collection of that name.
+        choices: Of `Index.create`.
+
+    Raises:
+        UsageError: Choices are none or do not fit each other.
+        SearchError: Milvus cannot be reached, or has such a collection.
+    """
+    uri = choices.get("uri")
+    if choices.get("engine") != "milvus" or uri is None:
+        return Index.create(space, **choices)
+    if overwrite or _is_own(out, uri, choices["collection"]):
+        choices["options"] = {**choices["options"], "overwrite": True}
+    index = Index.create(space, **choices)
+    # Only now: one that another has made is refused, and never becomes ours.
+    write_json(_work(out) / "collection.json", [uri, choices["collection"]])
+    return index
+
+
+def _is_own(out: Path, uri: str, collection: str) -> bool:
+    """Whether an interrupted call has made a collection for this index."""
+    path = _work(out) / "collection.json"
+    return path.is_file() and read_json(path) == [uri, collection]
+
+
+def _work(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
+
+
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Keep other processes from the same work."""
+    # Refused before anything is written there: all of it is removed at the end.
+    there = list(work.iterdir()) if work.is_dir() else []
+    if any(path.name not in _OURS and not is_temporary(path) for path in there):
+        raise RunError(f"{work} is in the way: unfinished vectors would be kept there")
     make_directory(work)
     with clear_os_errors(work), (work / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"another process is working in {work}") from error
-        yield
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise RunError(f"another process was just finishing in {work}", hint="Try again.")
+        try:
+            yield
+        finally:
+            if not any(work.glob("vectors.npy*")):
+                shutil.rmtree(work, ignore_errors=True)  # nothing is worth keeping
 
 
 def _spool(path: Path, rows: Iterable[Row], report: Report) -> tuple[int, str]:
