@@ -377,7 +377,7 @@ def test_a_prefix_weight_makes_prefixes_better(
     wanted = unit(task.targets, dim=2)
 
     def error(weight: float) -> float:
-        recipe = replace(RECIPE, prefix_weight=weight, max_steps=60, epochs=20.0)
+        recipe = replace(RECIPE, prefix_weight=weight, max_steps=20, epochs=20.0, evaluate_every=20)
         # By the number of the step: the student that comes back is the last one.
         steps = count(1)
         run = task.run(tmp_path / str(weight), recipe, validate=lambda _: float(next(steps)))

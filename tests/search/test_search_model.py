@@ -98,6 +98,6 @@ class AsADictionary(RuleBasedStateMachine):
 def test_answers_as_a_dictionary(monkeypatch):
     monkeypatch.setattr(_tiles, "TILE", 8)
     AsADictionary.TestCase.settings = settings(
-        settings.default, max_examples=30, stateful_step_count=20
+        settings.default, max_examples=10, stateful_step_count=20
     )
     AsADictionary.TestCase("runTest").runTest()

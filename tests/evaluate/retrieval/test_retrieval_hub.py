@@ -48,6 +48,7 @@ def test_says_that_the_hub_cannot_be_reached(quora: dict[tuple[object, ...], obj
         load_retrieval("quora")
 
 
+@pytest.mark.slow  # seconds of trying again
 def test_the_hub_itself_is_not_reached_here() -> None:
     with pytest.raises(EvaluationError, match=r"^cannot read BeIR/quora from the hub: "):
         load_retrieval("quora")
