@@ -1,6 +1,6 @@
 """Turn a big sentence-embedding model into a small, fast one in the same similarity space.
 
-    from hpdistill import CorpusRecipe, Encoder, Recipe, WeightedModel
+    from hpdistill import CorpusRecipe, Document, Encoder, Index, Recipe, Space, WeightedModel
     from hpdistill.distill import distill
 
     recipe = Recipe(
@@ -13,6 +13,9 @@
 
     with Encoder.load("run/model") as encoder:  # needs no PyTorch
         vectors = encoder.encode(["how do I remove duplicate rows"])  # (1, 128)
+        index = Index.create(Space(id=encoder.space, dim=128, model="run/model"))
+        index.add([Document(id=name) for name in names], encoder.encode(texts))
+        hits = index.search(vectors, k=10)[0]  # best first: hit.id, hit.score
 
 Names are imported when they are first used: `import hpdistill` imports neither torch nor numpy.
 """
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from hpdistill.errors import (
         CorpusError,
         EvaluationError,
+        ExportError,
         HpdError,
         RunError,
+        SearchError,
         StoreError,
         UsageError,
         WeightsError,
@@ -42,18 +47,25 @@ if TYPE_CHECKING:
         WeightedModel,
     )
     from hpdistill.runtime import Encoder, TruncationWarning
+    from hpdistill.search import Document, Hit, Index, Space
 
 __all__ = [
     "CorpusError",
     "CorpusRecipe",
+    "Document",
     "Encoder",
     "EvaluationError",
+    "ExportError",
     "HeadRecipe",
+    "Hit",
     "HpdError",
+    "Index",
     "Projection",
     "ProjectionRecipe",
     "Recipe",
     "RunError",
+    "SearchError",
+    "Space",
     "StoreError",
     "TeacherRecipe",
     "TorchEncoder",
@@ -71,8 +83,10 @@ _HOMES = {
     "errors": (
         "CorpusError",
         "EvaluationError",
+        "ExportError",
         "HpdError",
         "RunError",
+        "SearchError",
         "StoreError",
         "UsageError",
         "WeightsError",
@@ -89,6 +103,7 @@ _HOMES = {
         "WeightedModel",
     ),
     "runtime": ("Encoder", "TruncationWarning"),
+    "search": ("Document", "Hit", "Index", "Space"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

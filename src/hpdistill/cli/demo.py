@@ -1,5 +1,6 @@
 """`hpd demo`: the main job in minutes, everything printed is computed in that run."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option()] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew.")] = False,
 ) -> None:
-    """Distil mpnet into minilm on Python's documentation, then ask both some questions."""
+    """Distil mpnet into minilm on Python's documentation, index it, ask both some questions."""
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import progress, require_train_extra
 
@@ -34,8 +35,10 @@ def demo(
     from hpdistill.demo import (
         QUESTIONS,
         answer,
+        answer_from,
         demo_passages,
         demo_recipe,
+        index_passages,
         load_teacher_for_search,
     )
     from hpdistill.runtime import Encoder
@@ -72,11 +75,26 @@ def demo(
     )
     console.print(f"\nThe same questions to the same {len(passages):,} passages:")
     by_teacher = answer(load_teacher_for_search(texts), passages)
-    with Encoder.load(result.model) as encoder:
-        by_student = answer(encoder, passages)
+    with (
+        Encoder.load(result.model) as encoder,
+        index_passages(encoder, passages, out / "index") as index,
+    ):
+        by_student = answer_from(index, encoder)
+        vectors = f"{index.vector_bytes / 1e3:,.0f} kB"
     for question, left, right in zip(QUESTIONS, by_teacher, by_student, strict=True):
         console.print(_answers(question, {"teacher": left, "student": right}))
     console.print(f"The model: {result.model}  (report: {out / 'report.html'})")
+    console.print(
+        f"Its index of the {len(passages):,} passages, {vectors} of int8 vectors: {out / 'index'}"
+    )
+    console.print("Ask it something yourself:")
+    # On one line however long, so that it can be copied.
+    console.print(
+        f'  hpd search {shlex.quote(str(out / "index"))} "{QUESTIONS[-1]}"',
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _answers(question: str, found: "dict[str, list[Answer]]") -> "Table":
