@@ -202,7 +202,7 @@ def test_documents_without_text_are_counted_and_named(hpd: Hpd, tmp_path: Path) 
     ended = hpd("index", "default", corpus, "--out", tmp_path / "index", "--json")
     row = row_of(ended)
     assert (row["documents"], row["empty"]) == (1, 2)
-    assert f"2 documents without text left out; first: {corpus}, line 2" in ended.err
+    assert f"documents without text, left out: 2; first: {corpus}, line 2" in ended.err
 
 
 def test_documents_are_added(hpd: Hpd, corpus: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ HEAVY = (
     "datasets",
     "scipy",
 )
-COMMANDS = ("demo", "distill", "encode", "eval", "export", "models")
+COMMANDS = ("demo", "distill", "encode", "eval", "export", "index", "models", "search")
 
 
 def loaded_by(code: str) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -36,6 +37,20 @@ def print_json(command: str, rows: list[dict[str, Any]]) -> None:
     """Print the one object that every `--json` prints."""
     document = {"command": command, "versions": versions(), "machine": machine(), "rows": rows}
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_options(given: list[str] | None) -> dict[str, Any]:
+    """Options of an engine: `NAME=VALUE`, the value as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'--option'")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 class _RateColumn(ProgressColumn):

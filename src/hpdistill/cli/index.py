@@ -1,6 +1,5 @@
 """`hpd index`: a corpus to an index that `hpd search` searches."""
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from hpdistill.search import Index, Space
 
 __all__ = ["register"]
-
-_SAMPLE = 16_384
-"""Vectors that the ranges of int8 are fitted on."""
 
 
 class Engine(StrEnum):
@@ -142,7 +138,7 @@ def index(
     Interrupted, the same command goes on where it stopped.
     """
     from hpdistill.cli._models import check_width
-    from hpdistill.cli._shared import err, print_json, progress
+    from hpdistill.cli._shared import err, parse_options, print_json, progress
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
     from hpdistill.errors import UsageError
@@ -156,7 +152,7 @@ def index(
         dim=dim,
         uri=uri,
         collection=collection,
-        options=_parse_options(option),
+        options=parse_options(option),
     )
     if errors not in ("strict", "replace", "ignore"):
         raise UsageError(f"errors is {errors!r}; allowed: strict, replace, ignore")
@@ -227,7 +223,9 @@ def index(
             "index_bytes": sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
         }
     if reader.empty:
-        _say(err, f"{reader.empty:,} documents without text left out; first: {reader.first_empty}")
+        _say(
+            err, f"documents without text, left out: {reader.empty:,}; first: {reader.first_empty}"
+        )
     if built.truncated:
         _say(err, f"{built.truncated:,} texts are longer than {encoder.name} reads, and were cut")
     if as_json:
@@ -269,6 +267,7 @@ class _Choices:
         overwrite: bool,
     ) -> "Index":
         """Make the index, for so many vectors."""
+        from hpdistill.search import corpus_ranges
         from hpdistill.search.build import create_index
 
         options = dict(self.options)
@@ -276,7 +275,7 @@ class _Choices:
             options.setdefault("expected", count)
         arguments = self._arguments(options)
         if "int8" in (arguments["precision"], arguments["keep"]):
-            arguments["ranges"] = _ranges(vectors)
+            arguments["ranges"] = corpus_ranges(vectors)
         return create_index(out, space, overwrite=overwrite, **arguments)
 
     def _arguments(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -289,29 +288,6 @@ class _Choices:
             "collection": self.collection or "hpdistill",
             "options": options,
         }
-
-
-def _ranges(vectors: "Embeddings") -> Any:  # noqa: ANN401 - an array
-    """Ranges of int8, of rows from all over the corpus."""
-    import numpy as np
-
-    from hpdistill.runtime.vectors import fit_ranges
-
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLE)).astype(int))
-    return fit_ranges(np.asarray(vectors[rows]))
-
-
-def _parse_options(given: list[str] | None) -> dict[str, Any]:
-    found = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'--option'")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _check_out(out: Path, choices: _Choices, *, overwrite: bool, add: bool) -> None:

@@ -43,17 +43,21 @@ def search(
         str | None,
         typer.Option(help="Of the queries. [default: the one that the index was built with]"),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of the engine, as ef_search=200 or nprobe=64."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, with the whole texts.")
     ] = False,
 ) -> None:
     """Search an index."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress
+    from hpdistill.cli._shared import parse_options, print_json, progress
     from hpdistill.search import Index
 
     rows: list[dict[str, Any]] = []
-    with Index.load(index) as opened:
+    with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:
             encoder = _encoder(opened, model, report)
         single = query is not None
