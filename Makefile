@@ -17,7 +17,7 @@ demo: $(VENV)/.train $(VENV)/.weights  ## Distil a real teacher on this machine,
 	$(BIN)/hpd demo
 
 test: $(VENV)/.dev  ## The tests; under 5 minutes on 2 cores
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-slow: setup  ## The tests that need weights or minutes
 	$(BIN)/python -m pytest -q -m slow
