@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,16 +28,32 @@ from hpdistill.errors import UsageError
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report
 
+if TYPE_CHECKING:
+    from hpdistill.evaluate import Table
+
 out = Console()
 err = Console(stderr=True)
 
 LOG_SECONDS = 30
+_UNBOUNDED = 10_000
+"""Characters; wider than any table."""
 
 
 def print_json(command: str, rows: list[dict[str, Any]]) -> None:
     """Print the one object that every `--json` prints."""
     document = {"command": command, "versions": versions(), "machine": machine(), "rows": rows}
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_table(table: "Table") -> None:
+    """Print a table whole: where the terminal is too narrow its lines wrap, and no column is cut.
+
+    A pipe or a file counts as 80 characters wide.
+    """
+    shown = table.to_rich()
+    needed = Measurement.get(out, out.options.update(width=_UNBOUNDED), shown).minimum
+    console = out if needed <= out.width else Console(file=out.file, width=needed)
+    console.print(shown)
 
 
 def parse_options(given: list[str] | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Distil mpnet into minilm on Python's documentation, index it, ask both some questions."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import progress, require_train_extra
+    from hpdistill.cli._shared import print_table, progress, require_train_extra
 
     require_train_extra()
     from hpdistill.demo import (
@@ -66,7 +66,7 @@ def demo(
     with progress() as report:
         result = distill(recipe, out, beside=[static], overwrite=overwrite, report=report)
     for table in report_tables(result.rows):
-        console.print(table.to_rich())
+        print_table(table)
     teacher, student = result.rows[0], result.rows[-1]
     console.print(
         f"The student: {teacher['parameters'] / student['parameters']:.1f} times fewer parameters, "

@@ -113,7 +113,7 @@ def distill(
 ) -> None:
     """Distil a student. Interrupted, the same command goes on where it stopped."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.files import read_json
 
     excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
@@ -166,7 +166,7 @@ def distill(
         print_json("distill", result.rows)
         return
     for table in report_tables(result.rows):
-        console.print(table.to_rich())
+        print_table(table)
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")

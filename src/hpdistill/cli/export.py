@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Export any transformer, pooling and dense model so that it runs without PyTorch."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.errors import ExportError, UsageError
     from hpdistill.weights import resolve
 
@@ -86,7 +86,7 @@ def export(
     if as_json:
         print_json("export", result.rows)
     else:
-        console.print(export_table(result.rows, len(texts)).to_rich())
+        print_table(export_table(result.rows, len(texts)))
         console.print(f"{result.directory}: Encoder.load takes {result.default}", soft_wrap=True)
     for name, reason in result.refused.items():
         raise ExportError(

@@ -47,7 +47,7 @@ def fidelity(
     as_json: JsonOption = False,
 ) -> None:
     """Score agreement with a teacher on sentences of your own; needs no labels."""
-    from hpdistill.cli._shared import err, out, print_json, progress
+    from hpdistill.cli._shared import err, print_json, print_table, progress
     from hpdistill.corpus import read_clean
     from hpdistill.evaluate import encode_sentences
     from hpdistill.recipe import CorpusRecipe, WeightedModel
@@ -74,7 +74,7 @@ def fidelity(
         print_notes(err, notes)
     else:
         title = f"Agreement with {name} on {len(sentences):,} sentences"
-        out.print(_fidelity_table(rows, title, notes).to_rich())
+        print_table(_fidelity_table(rows, title, notes))
 
 
 def _score_fidelity(

@@ -154,7 +154,7 @@ def retrieval(
     The first model at its full width, by float32 vectors, is what the others are compared with.
     Vectors are kept, so that a further configuration costs its search only.
     """
-    from hpdistill.cli._shared import err, out, print_json, progress
+    from hpdistill.cli._shared import err, out, print_json, print_table, progress
     from hpdistill.evaluate import check_plot
     from hpdistill.evaluate.retrieval import (
         Matrix,
@@ -204,7 +204,7 @@ def retrieval(
         print_notes(err, notes)
     else:
         for table in tables:
-            out.print(table.to_rich())
+            print_table(table)
         print_notes(out, notes[-1:] if plot is not None else [])
 
 

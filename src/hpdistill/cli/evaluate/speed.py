@@ -66,7 +66,7 @@ def speed(
     as_json: JsonOption = False,
 ) -> None:
     """Compare speed, latency, memory and size of models and back ends, side by side in one run."""
-    from hpdistill.cli._shared import err, out, print_json, progress
+    from hpdistill.cli._shared import err, print_json, print_table, progress
     from hpdistill.evaluate import check_plot, load_tasks, measure_speed, plot_quality_speed
 
     if plot is not None:
@@ -101,7 +101,7 @@ def speed(
         print_notes(err, [described, *notes])
     else:
         for table in _speed_tables(rows, workloads, described, notes):
-            out.print(table.to_rich())
+            print_table(table)
 
 
 def _parse_backends(text: str | None) -> "list[Backend]":

@@ -50,7 +50,7 @@ def sts(
     as_json: JsonOption = False,
 ) -> None:
     """Score semantic similarity: the seven STS tasks of SimCSE's table, Spearman times 100."""
-    from hpdistill.cli._shared import err, out, print_json, progress
+    from hpdistill.cli._shared import err, print_json, print_table, progress
     from hpdistill.evaluate import check_prefixes, evaluate_sts_prefixes, load_tasks
 
     prefixes = parse_numbers(dims, "--dims")
@@ -76,7 +76,7 @@ def sts(
         print_json("eval sts", rows)
         print_notes(err, _sts_notes(tasks))
     else:
-        out.print(_sts_table(rows, tasks).to_rich())
+        print_table(_sts_table(rows, tasks))
 
 
 def _sts_notes(tasks: "StsData") -> list[str]:
