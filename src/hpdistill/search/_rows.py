@@ -193,7 +193,8 @@ class Int8Tiles(ScoredRows):
         rows = np.empty((len(queries), k), np.int64)
         left = np.arange(len(queries))
         digits = 1 if k <= _FEW or self._settings.dim > _WIDEST else 2
-        wanted = k + 16 + (k // 4 if digits == 1 else 0)
+        # More candidates cost little; not being certain of them costs a search of two digits.
+        wanted = k + (64 + 3 * k if digits == 1 else 16)
         while len(left):
             wanted = min(wanted, self.rows)
             candidates, others = self._candidates(weights[left], wanted, digits)
