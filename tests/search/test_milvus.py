@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,26 @@ def test_without_an_address_the_database_is_part_of_the_index(tmp_path: Path) ->
     shutil.rmtree(moved / "milvus.db")
     with pytest.raises(SearchError, match=r"milvus\.db"):
         load(settings(), moved, state, space=SPACE)
+
+
+def test_an_index_of_milvus_that_is_half_written_is_not_saved(tmp_path: Path) -> None:
+    backend = create(settings(), space=SPACE)
+    backend.add(DOCUMENTS, VECTORS)
+    (tmp_path / "first").mkdir()
+    backend.save(tmp_path / "first")  # has it write its vectors, and their index a little later
+    database = Path(backend._connection.uri)
+    deadline = time.monotonic() + 30
+    while not (found := list(database.rglob("*.idx"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for path in found:
+        path.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "saved").mkdir()
+    state = backend.save(tmp_path / "saved")
+    backend.close()
+    again = load(settings(), tmp_path / "saved", state, space=SPACE)
+    assert again.search(VECTORS[:20], 5, None)[1] == exact(VECTORS[:20], 5)[1]
+    again.close()
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

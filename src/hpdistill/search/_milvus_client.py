@@ -22,6 +22,10 @@ TOKEN = "HPD_MILVUS_TOKEN"  # noqa: S105 - the name of the variable that holds i
 _CONNECT_SECONDS = 5.0
 _CALL_SECONDS = 120.0
 _COPIES = 20
+_DERIVED = ("LOCK", "indexes")
+"""Of a database, what is not copied. Indexes are made of its vectors wherever they are missing, and
+in the background, straight into the place where they are looked for: a copy may catch one half
+written."""
 
 _opened: Counter[str] = Counter()
 """How many connections of this process share the server of a Milvus Lite database."""
@@ -132,7 +136,10 @@ def copy_database(source: Path, target: Path) -> None:
         before = _files(source)
         with suppress(FileNotFoundError, shutil.Error):
             shutil.copytree(
-                source, target, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("LOCK")
+                source,
+                target,
+                copy_function=_link_or_copy,
+                ignore=shutil.ignore_patterns(*_DERIVED),
             )
             # It merges its files in the background.
             if _files(source) == before:
@@ -144,6 +151,8 @@ def copy_database(source: Path, target: Path) -> None:
 def _files(database: Path) -> dict[Path, tuple[int, int]]:
     found = {}
     for path in database.rglob("*"):
+        if set(_DERIVED) & set(path.relative_to(database).parts):
+            continue
         with suppress(FileNotFoundError):
             status = path.stat()
             found[path] = (status.st_size, status.st_mtime_ns)
