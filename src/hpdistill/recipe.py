@@ -64,15 +64,24 @@ class CorpusRecipe:
     exclude: tuple[str, ...] = ()
     """Evaluation folders or files: a sentence found in one of them never enters the corpus."""
     validation: int = 2000
-    """Sentences held out; never more than a fifth of the corpus."""
+    """Sentences held out; never more than a fifth of the corpus, unless they have sources of their
+    own."""
+    validation_sources: tuple[str, ...] | None = None
+    """Where the sentences held out come from, none of which is trained on; None: drawn from
+    `sources`. What both have is trained on and not held out."""
     limit: int | None = None
-    """Keep at most so many sentences, a sample drawn by the seed; None keeps all."""
+    """Keep at most so many sentences, a sample drawn by the seed; None keeps all. Sentences held
+    out of `validation_sources` come on top."""
 
     def __post_init__(self) -> None:
         _check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
         _check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         _check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
         _check("validation", self.validation, self.validation >= 2, "2 or more")
+        given = self.validation_sources
+        _check(
+            "validation_sources", given, given is None or len(given) > 0, "at least one, or unset"
+        )
         _check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
         _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpdistill.corpus import Corpus
+from hpdistill.corpus import Corpus, content_hashes
 from hpdistill.distill.manifest import Manifest, open_run
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
@@ -17,7 +17,6 @@ from hpdistill.distill.stages import (
     Member,
     base_model,
     check_before_embedding,
-    content_hashes,
     corpus_inputs,
     embed,
     joint_shards,
