@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
-from hpdistill.distill.training import TokenCache, Trained, train
+from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import CorpusError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path
+from hpdistill.loop import TokenCache, Trained
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder, load_model
