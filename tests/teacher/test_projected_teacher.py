@@ -117,8 +117,16 @@ def test_lower_precision_is_close(
 
 
 def test_a_model_that_was_not_distilled_is_refused(student_dir: Path) -> None:
-    with pytest.raises(UsageError, match=r"it has no hpd\.json"):
+    with pytest.raises(UsageError, match=r"no hpd\.json names its teacher"):
         projected_teacher(student_dir)
+
+
+def test_a_baseline_has_no_teacher(student_dir: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(student_dir, model)
+    (model / "hpd.json").write_text(json.dumps({"format": 1, "baseline": {"kind": "pca"}}))
+    with pytest.raises(UsageError, match=r"no hpd\.json names its teacher"):
+        projected_teacher(model)
 
 
 def test_a_model_without_its_projection_is_refused(model: Path) -> None:
