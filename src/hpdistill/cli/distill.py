@@ -51,6 +51,14 @@ def distill(
     validation: Annotated[
         int | None, typer.Option(help="Sentences held out. [default: 2000]")
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHODS",
+            help="Train on copies, too: wordnet, backtranslate, or both with a comma between. "
+            "[augment] of a recipe says how.",
+        ),
+    ] = None,
     anchor: Annotated[
         float | None,
         typer.Option(
@@ -130,6 +138,7 @@ def distill(
         "corpus.exclude": excluded or None,
         "corpus.limit": limit,
         "corpus.validation": validation,
+        "augment.methods": augment.split(",") if augment is not None else None,
         "teacher.precision": teacher_precision,
         "projection.centred": centred,
         "head.init": head,
