@@ -59,6 +59,14 @@ def distill(
             "[augment] of a recipe says how.",
         ),
     ] = None,
+    translator: Annotated[
+        str | None,
+        typer.Option(help="Of --augment backtranslate: apertium or marian. [default: apertium]"),
+    ] = None,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(help="Drop copies whose cosine to their original is less. [default: 0.8]"),
+    ] = None,
     anchor: Annotated[
         float | None,
         typer.Option(
@@ -139,6 +147,8 @@ def distill(
         "corpus.limit": limit,
         "corpus.validation": validation,
         "augment.methods": augment.split(",") if augment is not None else None,
+        "augment.translator": translator,
+        "augment.min_similarity": min_similarity,
         "teacher.precision": teacher_precision,
         "projection.centred": centred,
         "head.init": head,

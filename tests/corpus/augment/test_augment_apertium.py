@@ -38,7 +38,9 @@ def test_one_pipeline_translates_all_in_order(translator):
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.sampled_from("ab.!?^$/\\[]{}<>@~*#+|\n \u00e9"), max_size=12), max_size=6))
+@given(
+    st.lists(st.text(st.sampled_from("ab.!?^$/\\[]{}<>@~*#+|\n \u00e9"), max_size=12), max_size=6)
+)
 def test_signs_of_apertiums_own_come_back(translator, texts):
     assert translator.translate(texts) == [" ".join(text.split()) for text in texts]
 

@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, sentences: Callable[..., lis
         decoder_attention_heads=2,
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
-        max_position_embeddings=64,
+        max_position_embeddings=16,
         init_std=1.0,
         pad_token_id=len(words) - 1,
         decoder_start_token_id=len(words) - 1,
@@ -60,11 +60,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, sentences: Callable[..., lis
 
 
 def test_batches_do_not_show(model, sentences):
-    texts = sentences(20, seed=4)
+    texts = sentences(12, seed=4)
     whole = MarianTranslator(str(model), batch_size=32).translate(texts)
     assert whole == MarianTranslator(str(model), batch_size=3).translate(texts)
-    assert whole == [MarianTranslator(str(model)).translate([text])[0] for text in texts]
-    assert len(set(whole)) > 10
+    alone = MarianTranslator(str(model))
+    assert whole == [alone.translate([text])[0] for text in texts]
+    assert len(set(whole)) > 6
     assert all(whole)
 
 

@@ -42,6 +42,7 @@ class MarianTranslator:
         """Translate sentences; see `Translator.translate`."""
         torch = extra("torch")
         tokenizer, model = self._loaded = self._loaded or self._load()
+        limit = min(MAX_TOKENS, model.config.max_position_embeddings)
         found: list[str | None] = [None] * len(texts)
         # Of like length, or most of a batch is padding.
         order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
@@ -52,11 +53,11 @@ class MarianTranslator:
                 return_tensors="pt",
                 padding=True,
                 truncation=True,
-                max_length=MAX_TOKENS,
+                max_length=limit,
             )
             with torch.inference_mode():
                 tokens = model.generate(
-                    **batch, num_beams=self._beams, do_sample=False, max_length=MAX_TOKENS
+                    **batch, num_beams=self._beams, do_sample=False, max_length=limit
                 )
             decoded = tokenizer.batch_decode(tokens, skip_special_tokens=True)
             for number, text in zip(numbers, decoded, strict=True):

@@ -76,6 +76,7 @@ def _wn_lexicon() -> Thesaurus | None:
     if importlib.util.find_spec("wn") is None:
         return None
     import wn
+
     # Asking for lexicons would make an empty database.
     if not wn.config.database_path.is_file():  # type: ignore[attr-defined]
         return None
