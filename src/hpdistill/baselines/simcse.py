@@ -42,6 +42,9 @@ FORMAT = 1
 
 TOKENIZED_AT_ONCE = 16_384
 
+SAMPLE = 10_000
+"""Sentences that a shape is cut on; as many as a distillation takes."""
+
 
 @dataclass(frozen=True)
 class ContrastivelyTrained:
@@ -187,6 +190,11 @@ class _Run:
         ]
         return text_hash(pairs)
 
+    def _sample(self) -> list[str]:
+        """Sentences for a backbone that is cut to a shape, from all over the examples."""
+        texts = self.examples[0][0]
+        return list(texts[:: -(-len(texts) // SAMPLE)])
+
     def _text_hash(self) -> str:
         columns, _ = self.examples
         return text_hash([text for column in columns for text in column])
@@ -203,6 +211,7 @@ class _Run:
             HeadRecipe(init="random"),
             seed=recipe.seed,
             pooling=recipe.pooling,
+            texts=self._sample(),
             report=self.report,
         )
         if not recipe.supervised and not _drops_out(model):
