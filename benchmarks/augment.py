@@ -52,11 +52,13 @@ def main() -> None:
         # Loading WordNet and starting programs is not what is measured.
         with open_augmenter(method, recipe, seed=0) as augmenter:
             augmenter.copies(texts[:20])
+            # The slower pair on fewer.
+            chosen = judged if language == "cat" else texts
             started, cpu = time.perf_counter(), time.process_time()
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / "copies.jsonl"
-                summary = write_copies(texts, augmenter, out)
-                shown = random.Random(0).sample(list(read_copies(out)), SHOWN)
+                summary = write_copies(chosen, augmenter, out)
+                shown = random.Random(0).sample(list(read_copies(out)), SHOWN)  # noqa: S311
             seconds = time.perf_counter() - started
             cpu = time.process_time() - cpu
         row |= {
@@ -93,11 +95,10 @@ def main() -> None:
             },
         }
         rows.append(row)
+        data = f"{len(texts):,} sentences of {Path(options.sentences).name}"
+        about = {"load_average_15_min": round(os.getloadavg()[2], 2), "rows": rows}
+        print(write("augment", data, about), flush=True)
         print({key: row[key] for key in ("augmenter", "yield", "sentences_per_second", "judged")})
-    data = f"{len(texts):,} sentences of {Path(options.sentences).name}"
-    print(
-        write("augment", data, {"load_average_15_min": round(os.getloadavg()[2], 2), "rows": rows})
-    )
 
 
 def _children_cpu() -> float:
