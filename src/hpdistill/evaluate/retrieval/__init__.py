@@ -2,6 +2,7 @@
 
 from hpdistill.evaluate.retrieval.bm25 import Bm25, bm25
 from hpdistill.evaluate.retrieval.cache import CachedVectors, cached_vectors
+from hpdistill.evaluate.retrieval.load import load_retrieval
 from hpdistill.evaluate.retrieval.measure import (
     Entrant,
     Matrix,
@@ -11,7 +12,7 @@ from hpdistill.evaluate.retrieval.measure import (
 )
 from hpdistill.evaluate.retrieval.metrics import DEPTH, METRICS, interval, paired_p, score
 from hpdistill.evaluate.retrieval.plot import plot_retrieval
-from hpdistill.evaluate.retrieval.task import RetrievalTask, load_retrieval
+from hpdistill.evaluate.retrieval.task import RetrievalTask
 
 __all__ = [
     "DEPTH",

@@ -1,0 +1,72 @@
+"""A retrieval task from wherever it lies.
+
+What was wrong with it and could be left out is counted in its notes, what could not is an error.
+"""
+
+from pathlib import Path
+
+from hpdistill.errors import EvaluationError
+from hpdistill.evaluate.retrieval import beir, hub, pairs
+from hpdistill.evaluate.retrieval._files import kind
+from hpdistill.evaluate.retrieval.task import RetrievalTask
+from hpdistill.progress import Report, silent
+
+__all__ = ["load_retrieval"]
+
+_SOURCES = (
+    "Allowed: a folder in BEIR's layout, a file of pairs (.tsv, .csv, .jsonl, also with .gz), "
+    "quora, mteb:TASK."
+)
+
+
+def load_retrieval(
+    source: str,
+    *,
+    split: str = "test",
+    first: str | None = None,
+    second: str | None = None,
+    label: str | None = None,
+    threshold: float | None = None,
+    report: Report = silent,
+) -> RetrievalTask:
+    """Read a retrieval task.
+
+    Args:
+        source: A folder in BEIR's layout; a file of pairs (`.tsv`, `.csv`, `.jsonl`, also with
+            `.gz`); `quora`, the Quora duplicate questions, from the hub; or
+            `mteb:TASK[:SUBSET]`, a retrieval task of the `mteb` package.
+        split: Which relevance judgements: `qrels/SPLIT.tsv`, the hub's split, or, in a pairs
+            file that has a column named split, the rows that hold it there.
+        first: Column of the sentences that become queries; of a pairs file, as are the next
+            three. None finds the usual names.
+        second: Column of the sentences that answer them.
+        label: Column that says whether a pair is one. None finds the usual names; without one
+            every pair is.
+        threshold: The least label that makes a pair, where labels are numbers other than 0, 1.
+        report: Called with the number of lines read.
+
+    Raises:
+        EvaluationError: There is no such source, it is damaged or malformed (names the file and
+            the line), it cannot be reached, or nothing is left to measure on.
+        UsageError: A package that reading it needs is not installed.
+    """
+    if source == hub.QUORA and not Path(source).exists():
+        return hub.load_quora(split=split, report=report)
+    if source.startswith(hub.MTEB):
+        return hub.load_mteb(source.removeprefix(hub.MTEB), split=split, report=report)
+    path = Path(source)
+    if path.is_dir():
+        return beir.load_beir(path, split=split, report=report)
+    if not path.exists():
+        raise EvaluationError(f"{source} does not exist", hint=_SOURCES)
+    if kind(path) not in pairs.FORMATS:
+        raise EvaluationError(f"{source} is of no format that can be read", hint=_SOURCES)
+    return pairs.load_pairs(
+        path,
+        split=split,
+        first=first,
+        second=second,
+        label=label,
+        threshold=threshold,
+        report=report,
+    )
