@@ -24,8 +24,9 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from sentence_transformers.sentence_transformer.losses import MSELoss
 
 from hpdistill.corpus import read_clean
-from hpdistill.distill.training import TokenCache, train
+from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings
+from hpdistill.loop import TokenCache
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import CorpusRecipe, HeadRecipe, TrainingRecipe
 from hpdistill.student import build_student

@@ -43,6 +43,7 @@ CHANGES: dict[str, Any] = {
     "corpus.max_words": 100,
     "corpus.exclude": ("SentEval",),
     "corpus.validation": 1000,
+    "corpus.validation_sources": ("dev.txt",),
     "corpus.limit": 5000,
     "teacher.precision": "float32",
     "teacher.shard_sentences": 1024,

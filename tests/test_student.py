@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from hpdistill.distill.training import TokenCache, embed_tokens
 from hpdistill.encoder import unit
 from hpdistill.errors import UsageError, WeightsError
+from hpdistill.loop import TokenCache, embed_tokens
 from hpdistill.pytorch import TorchEncoder, load_model
 from hpdistill.recipe import HeadRecipe
 from hpdistill.student import (

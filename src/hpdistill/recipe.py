@@ -1,4 +1,4 @@
-"""Every choice of a distillation, in one frozen value that reads and writes TOML."""
+"""Every choice of a training, in one frozen value that reads and writes TOML."""
 
 import dataclasses
 import difflib
@@ -16,11 +16,14 @@ from hpdistill.errors import UsageError
 from hpdistill.files import atomic_path, json_hash
 
 __all__ = [
+    "Choices",
     "CorpusRecipe",
     "HeadRecipe",
+    "NliRecipe",
     "ProjectionRecipe",
     "Recipe",
     "SettledTraining",
+    "SimcseRecipe",
     "StaticRecipe",
     "TeacherRecipe",
     "TrainingRecipe",
@@ -64,15 +67,24 @@ class CorpusRecipe:
     exclude: tuple[str, ...] = ()
     """Evaluation folders or files: a sentence found in one of them never enters the corpus."""
     validation: int = 2000
-    """Sentences held out; never more than a fifth of the corpus."""
+    """Sentences held out; never more than a fifth of the corpus, unless they have sources of their
+    own."""
+    validation_sources: tuple[str, ...] | None = None
+    """Where the sentences held out come from, none of which is trained on; None: drawn from
+    `sources`. What both have is trained on and not held out."""
     limit: int | None = None
-    """Keep at most so many sentences, a sample drawn by the seed; None keeps all."""
+    """Keep at most so many sentences, a sample drawn by the seed; None keeps all. Sentences held
+    out of `validation_sources` come on top."""
 
     def __post_init__(self) -> None:
         _check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
         _check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         _check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
         _check("validation", self.validation, self.validation >= 2, "2 or more")
+        given = self.validation_sources
+        _check(
+            "validation_sources", given, given is None or len(given) > 0, "at least one, or unset"
+        )
         _check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
         _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 
@@ -235,35 +247,8 @@ class SettledTraining(TrainingRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Every choice of a distillation. Two runs of an equal recipe give the same student.
-
-    Raises:
-        UsageError: A value is out of range; the message names it and what is allowed.
-    """
-
-    teachers: tuple[WeightedModel, ...]
-    student: str
-    anchor: float | None = None
-    """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
-    a finished sentence encoder, 0 if it is a bare backbone or static. 0 is the paper's method."""
-    dim: int = 128
-    seed: int = 0
-    corpus: CorpusRecipe
-    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
-    projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
-    head: HeadRecipe = field(default_factory=HeadRecipe)
-    static: StaticRecipe = field(default_factory=StaticRecipe)
-    """Only for `--student static`."""
-    training: TrainingRecipe = field(default_factory=TrainingRecipe)
-
-    def __post_init__(self) -> None:
-        _check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
-        _check(
-            "anchor", self.anchor, self.anchor is None or self.anchor >= 0, "0 or more, or unset"
-        )
-        _check("dim", self.dim, self.dim >= 1, "1 or more")
-        _check("seed", self.seed, self.seed >= 0, "0 or more")
+class Choices:
+    """What every recipe can: TOML in and out, and a hash."""
 
     def to_dict(self) -> dict[str, Any]:
         """As nested dicts and lists; None values left out, since TOML has none."""
@@ -331,6 +316,139 @@ class Recipe:
             return cls.from_toml(text)
         except UsageError as error:
             raise UsageError(f"{path}: {error}", hint=error.hint) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Choices):
+    """Every choice of a distillation. Two runs of an equal recipe give the same student.
+
+    Raises:
+        UsageError: A value is out of range; the message names it and what is allowed.
+    """
+
+    teachers: tuple[WeightedModel, ...]
+    student: str
+    anchor: float | None = None
+    """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
+    a finished sentence encoder, 0 if it is a bare backbone or static. 0 is the paper's method."""
+    dim: int = 128
+    seed: int = 0
+    corpus: CorpusRecipe
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
+    head: HeadRecipe = field(default_factory=HeadRecipe)
+    static: StaticRecipe = field(default_factory=StaticRecipe)
+    """Only for `--student static`."""
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+    def __post_init__(self) -> None:
+        _check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
+        _check(
+            "anchor", self.anchor, self.anchor is None or self.anchor >= 0, "0 or more, or unset"
+        )
+        _check("dim", self.dim, self.dim >= 1, "1 or more")
+        _check("seed", self.seed, self.seed >= 0, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NliRecipe:
+    """Which labelled pairs of sentences."""
+
+    sources: tuple[str, ...]
+    """As `corpus.read_nli` takes them; of AllNLI the split `train` unless they name another."""
+    encoding: str = "utf-8"
+    errors: Literal["strict", "replace", "ignore"] = "strict"
+    exclude: tuple[str, ...] = ()
+    """Evaluation folders or files: a pair with a sentence of one of them is not trained on."""
+    limit: int | None = None
+    """Keep at most so many triplets, a sample drawn by the seed; None keeps all."""
+
+    def __post_init__(self) -> None:
+        _check("nli", self.sources, len(self.sources) > 0, "at least one source of pairs")
+        _check("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more, or unset")
+        _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimcseRecipe(Choices):
+    """Every choice of a contrastive training (Gao et al. 2021, "SimCSE").
+
+    Supervised from `nli`: a premise should be nearer to what follows from it than to all else in
+    its batch. Unsupervised from `corpus`: a sentence should be nearest to itself, under another
+    dropout.
+
+    Raises:
+        UsageError: A value is out of range, or not exactly one of `nli` and `corpus` is given.
+    """
+
+    backbone: str
+    """A path, a short name, a hub id, or what else a student may be made from."""
+    nli: NliRecipe | None = None
+    corpus: CorpusRecipe | None = None
+    """`validation` decides nothing here: all sentences are trained on."""
+    pooling: Literal["mean", "cls"] = "mean"
+    dim: int | None = None
+    """Width of a dense layer that is trained with the rest; None: no such layer."""
+    temperature: float = 0.05
+    """Cosines are divided by it."""
+    epochs: float | None = None
+    """Passes over the triplets or sentences. None, as in the paper: 3 supervised, else 1."""
+    max_steps: int | None = None
+    """Stop after so many optimiser steps, whatever `epochs` says; 0 trains nothing."""
+    batch_size: int = 64
+    """Triplets or sentences; the paper: 512 supervised, 64 unsupervised."""
+    learning_rate: float | None = None
+    """Peak of the schedule. None, as in the paper: 5e-5 supervised, else 3e-5."""
+    warmup: float = 0.06
+    """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    max_tokens: int = 64
+    """Longer sentences are cut in training; the paper: 32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; weights and optimiser stay float32."""
+    evaluate_every: int = 250
+    """Steps between validations and checkpoints."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.nli is None) == (self.corpus is None):
+            raise UsageError(
+                "SimCSE is trained either on labelled pairs (nli) or on sentences (corpus): "
+                f"{'neither' if self.nli is None else 'both'} given"
+            )
+        _check_choice("pooling", self.pooling, ("mean", "cls"))
+        _check("dim", self.dim, self.dim is None or self.dim >= 1, "1 or more, or unset")
+        _check("temperature", self.temperature, self.temperature > 0, "above 0")
+        _check("seed", self.seed, self.seed >= 0, "0 or more")
+        self.settled()
+
+    @property
+    def supervised(self) -> bool:
+        """Whether labelled pairs are learnt from."""
+        return self.nli is not None
+
+    def settled(self) -> SettledTraining:
+        """What the training loop needs to know, with what is unset filled in."""
+        usual = {"epochs": 3.0, "learning_rate": 5e-5}
+        if not self.supervised:
+            usual = {"epochs": 1.0, "learning_rate": 3e-5}
+        return SettledTraining(
+            epochs=usual["epochs"] if self.epochs is None else self.epochs,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            learning_rate=(
+                usual["learning_rate"] if self.learning_rate is None else self.learning_rate
+            ),
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            dropout=True,
+            max_tokens=self.max_tokens,
+            precision=self.precision,
+            evaluate_every=self.evaluate_every,
+        )
 
 
 def prefixes_of(dim: int) -> list[int]:

@@ -6,7 +6,7 @@ Or, if static, a table of token vectors and normalisation; see `hpdistill.static
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
     "StudentSpec",
+    "assemble",
     "backbone",
     "build_static",
     "build_student",
@@ -108,22 +109,29 @@ def is_sentence_encoder(source: ModelSource) -> bool:
 
 
 def build_student(
-    spec: str, dim: int, head: HeadRecipe, *, seed: int, report: Report = silent
+    spec: str,
+    dim: int | None,
+    head: HeadRecipe,
+    *,
+    seed: int,
+    pooling: Literal["mean", "cls"] = "mean",
+    report: Report = silent,
 ) -> SentenceTransformer:
     """Assemble a student; its head is random until `set_head`.
 
     Args:
         spec: See `StudentSpec.parse`.
-        dim: Width k of its embeddings.
+        dim: Width k of its embeddings; None: no head, but the backbone's own width.
         head: Activation of the head.
         seed: Of the random head.
+        pooling: Of the tokens' vectors: their mean, or that of the first token.
         report: Progress of fetching weights.
 
     Raises:
         UsageError: The spec is malformed, names layers that the model lacks, or k is not positive.
         WeightsError: The model cannot be found, verified, trusted or loaded.
     """
-    if dim < 1:
+    if dim is not None and dim < 1:
         raise UsageError(f"dim is {dim}; allowed: 1 or more")
     parsed = StudentSpec.parse(spec)
     model = load_model(resolve(parsed.model, report=report).path)
@@ -137,9 +145,11 @@ def build_student(
         keep_layers(transformer, parsed.layers)
     width = transformer.get_embedding_dimension()
     torch.manual_seed(seed)
+    pooled = [transformer, Pooling(width, pooling_mode=pooling)]
+    if dim is None:
+        return assemble(model, [*pooled, Normalize()])
     dense = Dense(width, dim, bias=True, activation_function=ACTIVATIONS[head.activation]())
-    pooling = Pooling(width, pooling_mode="mean")
-    return _assemble(model, [transformer, pooling, dense, Normalize()])
+    return assemble(model, [*pooled, dense, Normalize()])
 
 
 def build_static(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> SentenceTransformer:
@@ -216,7 +226,7 @@ def untouched(spec: str) -> SentenceTransformer:
     transformer = model[0]
     assert isinstance(transformer, Transformer)
     keep_layers(transformer, parsed.layers)
-    return _assemble(model, [transformer, model[1], Normalize()])
+    return assemble(model, [transformer, model[1], Normalize()])
 
 
 def ridge(
@@ -267,7 +277,7 @@ def pooled_backbone(
     student: SentenceTransformer, texts: Sequence[str], *, report: Report = silent
 ) -> Embeddings:
     """What the head sees: shape (len(texts), backbone width), float32, not normalised."""
-    trunk = _assemble(student, [student[0], student[1]])
+    trunk = assemble(student, [student[0], student[1]])
     done = 0
 
     def advance(count: int) -> None:
@@ -279,13 +289,13 @@ def pooled_backbone(
 
 
 def save_student(student: SentenceTransformer, directory: Path) -> None:
-    """Write a student in the form that every reader of such directories understands.
+    """Write a student, or any model of its modules, in the form that every reader understands.
 
     sentence-transformers 6 writes module paths and pooling keys that servers do not parse yet;
     all of 3 to 6 and Text Embeddings Inference read the older form, so that is what is written.
 
     Args:
-        student: From `build_student` or `build_static`.
+        student: From `build_student`, `build_static` or `assemble`.
         directory: Existing and empty.
 
     Raises:
@@ -306,50 +316,50 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
         for name in ("model.safetensors", "tokenizer.json"):
             (directory / name).rename(directory / modules[0]["path"] / name)
     else:
-        _save_head(student, directory, modules)
+        for module, entry in zip(student, modules, strict=True):
+            if isinstance(module, Pooling):
+                write_json(directory / entry["path"] / "config.json", legacy_pooling(module))
+            elif isinstance(module, Dense):
+                write_json(directory / entry["path"] / "config.json", _legacy_dense(module))
+        lower = bool(getattr(student[0], "do_lower_case", False))
+        length = {"max_seq_length": student.max_seq_length, "do_lower_case": lower}
+        write_json(directory / "sentence_bert_config.json", length)
     write_json(directory / "modules.json", modules)
 
 
-def _save_head(
-    student: SentenceTransformer, directory: Path, modules: list[dict[str, Any]]
-) -> None:
-    """Rewrite the configuration of what comes after the backbone."""
-    pooling_path = next(directory / m["path"] for m in modules if m["type"].endswith("Pooling"))
-    width = _head(student).in_features
-    write_json(pooling_path / "config.json", legacy_pooling(width))
-    dense_path = next(directory / m["path"] for m in modules if m["type"].endswith("Dense"))
-    dense = _head(student)
-    activation = type(dense.activation_function).__name__
-    module_name = "linear" if activation == "Identity" else "activation"
-    config = {
+def legacy_pooling(pooling: Pooling) -> dict[str, int | bool]:
+    """Configuration of a pooling, as sentence-transformers 2 to 5 wrote it."""
+    keys = {
+        "cls": "cls_token",
+        "mean": "mean_tokens",
+        "max": "max_tokens",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "weightedmean": "weightedmean_tokens",
+        "lasttoken": "lasttoken",
+    }
+    modes = pooling.pooling_mode
+    chosen = (modes,) if isinstance(modes, str) else modes
+    return {
+        "word_embedding_dimension": pooling.embedding_dimension,
+        **{f"pooling_mode_{key}": mode in chosen for mode, key in keys.items()},
+        "include_prompt": pooling.include_prompt,
+    }
+
+
+def _legacy_dense(dense: Dense) -> dict[str, Any]:
+    if dense.use_residual:
+        raise WeightsError("a student has no dense layer with a residual connection")
+    activation = type(dense.activation_function)
+    return {
         "in_features": dense.in_features,
         "out_features": dense.out_features,
-        "bias": True,
-        "activation_function": f"torch.nn.modules.{module_name}.{activation}",
-    }
-    write_json(dense_path / "config.json", config)
-    length = {"max_seq_length": student.max_seq_length, "do_lower_case": False}
-    write_json(directory / "sentence_bert_config.json", length)
-
-
-def legacy_pooling(width: int) -> dict[str, int | bool]:
-    """Configuration of mean pooling, as sentence-transformers 2 to 5 wrote it."""
-    modes = (
-        "cls_token",
-        "mean_tokens",
-        "max_tokens",
-        "mean_sqrt_len_tokens",
-        "weightedmean_tokens",
-        "lasttoken",
-    )
-    return {
-        "word_embedding_dimension": width,
-        **{f"pooling_mode_{mode}": mode == "mean_tokens" for mode in modes},
-        "include_prompt": True,
+        "bias": dense.linear.bias is not None,
+        "activation_function": f"{activation.__module__}.{activation.__name__}",
     }
 
 
-def _assemble(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
+def assemble(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
+    """Other modules in the place of a model's own, on its device, with its longest text."""
     assembled = SentenceTransformer(modules=modules, device=str(model.device))
     assembled.max_seq_length = model.max_seq_length
     return assembled

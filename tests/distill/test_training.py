@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from hpdistill import loop
 from hpdistill.distill import training
-from hpdistill.distill.training import (
+from hpdistill.distill.training import distillation_loss, train
+from hpdistill.encoder import Embeddings, unit
+from hpdistill.errors import RunError
+from hpdistill.loop import (
     TokenCache,
     Trained,
     batches,
-    distillation_loss,
     embed_tokens,
     schedule,
     total_steps,
-    train,
 )
-from hpdistill.encoder import Embeddings, unit
-from hpdistill.errors import RunError
 from hpdistill.progress import silent
 from hpdistill.projection import fit_pca
 from hpdistill.pytorch import TorchEncoder
@@ -477,7 +477,7 @@ def test_a_training_broken_while_it_saves_ends_like_an_unbroken_one(
 
     with monkeypatch.context() as patch:
         for name in ("save_file", "save_model"):
-            patch.setattr(training, name, failing(getattr(training, name)))
+            patch.setattr(loop, name, failing(getattr(loop, name)))
         expected = StoppedError if isinstance(error, StoppedError) else RunError
         with pytest.raises(expected):
             task.run(tmp_path)
@@ -499,7 +499,7 @@ def test_what_a_kill_left_behind_is_ignored_and_removed(
 def test_a_kill_before_the_tidying_leaves_nothing_for_good(
     task: Task, unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tidy, calls = training._tidy, 0
+    tidy, calls = loop._tidy, 0
 
     def killed(*args: Any) -> None:
         nonlocal calls
@@ -509,7 +509,7 @@ def test_a_kill_before_the_tidying_leaves_nothing_for_good(
         tidy(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_tidy", killed)
+        patch.setattr(loop, "_tidy", killed)
         with pytest.raises(StoppedError):
             task.run(tmp_path)
     assert len(list(tmp_path.glob("step-*"))) == 2
@@ -526,17 +526,17 @@ def test_random_states_of_a_device_go_into_checkpoints_and_out(
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: held["cuda"].clone())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: held.update(cuda=state))
     torch.manual_seed(5)
-    tensors = training._random_states(torch.device("cuda"))
+    tensors = loop.random_states(torch.device("cuda"))
     expected = torch.rand(3)
     held["cuda"] = torch.zeros(3, dtype=torch.uint8)
-    training._set_random_states(tensors, torch.device("cuda"))
+    loop.set_random_states(tensors, torch.device("cuda"))
     assert held["cuda"].tolist() == [1, 2, 3]
     assert torch.equal(torch.rand(3), expected)
     assert tensors == {}  # what is left is the optimiser's
     # A checkpoint of a processor goes on with a device, and the other way round.
-    training._set_random_states(training._random_states(torch.device("cpu")), torch.device("cuda"))
-    both = training._random_states(torch.device("cuda"))
-    training._set_random_states(both, torch.device("cpu"))
+    loop.set_random_states(loop.random_states(torch.device("cpu")), torch.device("cuda"))
+    both = loop.random_states(torch.device("cuda"))
+    loop.set_random_states(both, torch.device("cpu"))
     assert both == {}
 
 
@@ -675,10 +675,10 @@ def test_bfloat16_is_used_where_the_processor_has_it(
     expected: bool,
 ) -> None:
     recipe = replace(RECIPE, precision=precision)
-    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
-    assert training.use_bfloat16(recipe, "cpu") is expected
-    monkeypatch.setattr(training, "has_bfloat16", lambda device: False)
-    assert training.use_bfloat16(recipe, "cpu") is False
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: True)
+    assert loop.use_bfloat16(recipe, "cpu") is expected
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: False)
+    assert loop.use_bfloat16(recipe, "cpu") is False
 
 
 def test_progress_counts_to_the_end(task: Task, tmp_path: Path) -> None:

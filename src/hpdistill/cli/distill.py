@@ -15,7 +15,10 @@ _STUDENT = (
     "Backbone: path, hub id, short name, or layers:MODEL:0,2,4; "
     "static (or static:MODEL, for its tokenizer) is a student without one."
 )
-_SOURCE = "Sentences: a file, hf:DATASET[:config][:split][:column], or pydoc. Repeat for more."
+_SOURCE = (
+    "Sentences: a file, hf:DATASET[:config][:split][:column], allnli[:PATH][:train|dev|test], or "
+    "pydoc. Repeat for more."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +53,12 @@ def distill(
     limit: Annotated[int | None, typer.Option(help="Sample so many sentences.")] = None,
     validation: Annotated[
         int | None, typer.Option(help="Sentences held out. [default: 2000]")
+    ] = None,
+    validation_sentences: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SRC", help="Hold out sentences of these sources only. Repeat for more."
+        ),
     ] = None,
     anchor: Annotated[
         float | None,
@@ -130,6 +139,7 @@ def distill(
         "corpus.exclude": excluded or None,
         "corpus.limit": limit,
         "corpus.validation": validation,
+        "corpus.validation_sources": validation_sentences,
         "teacher.precision": teacher_precision,
         "projection.centred": centred,
         "head.init": head,

@@ -6,22 +6,30 @@ Importing this package imports neither pyarrow nor datasets nor torch.
 from hpdistill.corpus._summary import CorpusSummary, SourceSummary
 from hpdistill.corpus.build import build_corpus, read_clean
 from hpdistill.corpus.cleaning import clean, exclusion_key
+from hpdistill.corpus.contents import content_hashes
 from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
 from hpdistill.corpus.exclusion import excluded_keys
+from hpdistill.corpus.nli import NliPair, Triplet, TripletSummary, read_nli, read_triplets
 from hpdistill.corpus.readers import read_source
 from hpdistill.corpus.store import Corpus, Split
 
 __all__ = [
     "Corpus",
     "CorpusSummary",
+    "NliPair",
     "SourceSummary",
     "Split",
+    "Triplet",
+    "TripletSummary",
     "build_corpus",
     "clean",
+    "content_hashes",
     "excluded_keys",
     "exclusion_key",
     "pydoc_passages",
     "pydoc_sentences",
     "read_clean",
+    "read_nli",
     "read_source",
+    "read_triplets",
 ]

@@ -11,7 +11,11 @@ from hpdistill.errors import CorpusError, HpdError
 PREFIX = "hf:"
 
 
-def open_hub(source: str, column: str | None) -> tuple[Any, str]:
+PAIR = ("premise", "hypothesis")
+"""Columns that are both read where none is named: those of the datasets of inference."""
+
+
+def open_hub(source: str, column: str | None) -> tuple[Any, list[str]]:
     """Find a dataset without downloading its rows.
 
     Args:
@@ -20,12 +24,40 @@ def open_hub(source: str, column: str | None) -> tuple[Any, str]:
         column: The column if the source names none.
 
     Returns:
-        A `datasets.IterableDataset` and the column to read.
+        A `datasets.IterableDataset` and the columns to read: one, or both of a pair.
 
     Raises:
         CorpusError: The hub cannot be reached, or there is no such dataset, config, split or
             column.
     """
+    dataset, own_column = _load(source)
+    with _clear_errors(source):
+        columns = dataset.column_names or list(next(iter(dataset), {}))
+        # A column named for other sources does not take a pair apart.
+        if not own_column and column not in columns and set(PAIR) <= set(columns):
+            return dataset, list(PAIR)
+        return dataset, [choose_column(columns, own_column or column, source)]
+
+
+def read_hub(source: str, column: str | None) -> Iterator[str]:
+    """The texts of a dataset's column or pair, as `open_hub` finds it, in its own order."""
+    dataset, chosen = open_hub(source, column)
+    with _clear_errors(source):
+        for row in dataset.select_columns(chosen):
+            for name in chosen:
+                yield text_value(row[name], f"{source}, column {name}")
+
+
+def hub_rows(source: str) -> Iterator[dict[str, Any]]:
+    """All columns of a dataset, as `open_hub` finds it, in its own order."""
+    dataset, _ = _load(source)
+    with _clear_errors(source):
+        for row in dataset:
+            yield dict(row)
+
+
+def _load(source: str) -> tuple[Any, str]:
+    """The dataset, and the column that the source names or an empty string."""
     parts = source.removeprefix(PREFIX).split(":")
     if len(parts) > 4 or not parts[0]:
         raise CorpusError(f"{source} is not of the form hf:DATASET[:config][:split][:column]")
@@ -34,24 +66,7 @@ def open_hub(source: str, column: str | None) -> tuple[Any, str]:
         dataset = extra("datasets").load_dataset(
             name, config or None, split=split or "train", streaming=True
         )
-        columns = dataset.column_names or list(next(iter(dataset), {}))
-        return dataset, choose_column(columns, own_column or column, source)
-
-
-def read_hub(source: str, column: str | None) -> Iterator[str]:
-    """The texts of one column of a dataset, as `open_hub` finds it, in its own order."""
-    dataset, chosen = open_hub(source, column)
-    with _clear_errors(source):
-        for row in dataset.select_columns([chosen]):
-            yield text_value(row[chosen], f"{source}, column {chosen}")
-
-
-def hub_rows(source: str, column: str | None) -> Iterator[dict[str, Any]]:
-    """All columns of a dataset, as `open_hub` finds it, in its own order."""
-    dataset, _ = open_hub(source, column)
-    with _clear_errors(source):
-        for row in dataset:
-            yield dict(row)
+    return dataset, own_column
 
 
 @contextmanager

@@ -25,9 +25,12 @@ class CleanStream:
     """
 
     def __init__(self, recipe: CorpusRecipe, seed: int, report: Report) -> None:
-        for source in recipe.sources:
+        names = (*recipe.sources, *(recipe.validation_sources or ()))
+        for source in names:
             check_source(source, column=recipe.column)
-        self.sources = [SourceSummary(source=source) for source in recipe.sources]
+        self.sources = [SourceSummary(source=source) for source in names]
+        self.boundary: int | None = None
+        """How many texts came before those of the validation's own sources, if it has any."""
         self._recipe = recipe
         self._report = report
         self._excluded = excluded_keys(recipe.exclude)
@@ -47,6 +50,8 @@ class CleanStream:
         seen: set[bytes] = set()
         done = 0
         for index, summary in enumerate(self.sources):
+            if index == len(recipe.sources):
+                self.boundary = len(digests) // DIGEST_BYTES
             dropped = summary.dropped
             for raw in read_source(
                 summary.source,

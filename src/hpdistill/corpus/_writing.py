@@ -65,12 +65,11 @@ def write_splits(
         writers = {split: _SplitWriter(out / f"{split}.parquet", reader.schema) for split in SPLITS}
         for batch in reader:
             own = keys[done : done + len(batch)]
-            held_out = own <= draw.last_validation
-            kept = own <= draw.last_kept
-            writers["train"].write(batch.filter(pa.array(kept & ~held_out)))
+            train, held_out = draw.splits(own, done)
+            writers["train"].write(batch.filter(pa.array(train)))
             writers["validation"].write(batch.filter(pa.array(held_out)))
             indices = batch.column("source").indices.to_numpy()
-            kept_of += np.bincount(indices[kept], minlength=len(kept_of))
+            kept_of += np.bincount(indices[train | held_out], minlength=len(kept_of))
             done += len(batch)
             report("writing sentences", done, total)
     for summary, kept_count in zip(stream.sources, kept_of.tolist(), strict=True):

@@ -33,6 +33,7 @@ def build_corpus(
     dictionary of strings) and `summary.json`. Sentences keep the order of the sources. Sample
     and validation split are drawn by a seeded hash of the text: the same sources and seed give
     the same files, and a sentence does not move between splits when the sources are reordered.
+    Where the recipe has `validation_sources`, the validation split is drawn from those alone.
 
     Args:
         recipe: Which sentences, and how they are cleaned and split.
@@ -83,14 +84,24 @@ def read_clean(recipe: CorpusRecipe, *, seed: int, report: Report = silent) -> l
     stream = CleanStream(recipe, seed, report)
     texts = [text for text, _ in stream]
     draw = _draw(stream, recipe)
-    return [text for text, good in zip(texts, stream.keys <= draw.last_kept, strict=True) if good]
+    train, held_out = draw.splits(stream.keys, 0)
+    return [text for text, good in zip(texts, train | held_out, strict=True) if good]
 
 
 def _draw(stream: CleanStream, recipe: CorpusRecipe) -> Draw:
     """Decide the splits once the stream has ended, if there is enough to split."""
-    kept = min(len(stream.keys), recipe.limit or len(stream.keys))
+    total = len(stream.keys) if stream.boundary is None else stream.boundary
+    kept = min(total, recipe.limit or total)
     if kept < MIN_SENTENCES:
-        raise _too_few(stream.sources, kept)
+        raise _too_few(stream.sources[: len(recipe.sources)], kept)
+    if stream.boundary is not None:
+        own = len(stream.keys) - stream.boundary
+        if not own:
+            raise CorpusError(
+                f"no sentence of {', '.join(recipe.validation_sources or ())} can be held out: "
+                "none is left that is not trained on, too"
+            )
+        return Draw.apart(stream.keys, stream.boundary, kept, min(recipe.validation, own))
     return Draw.of(stream.keys, kept, min(recipe.validation, kept // VALIDATION_SHARE))
 
 

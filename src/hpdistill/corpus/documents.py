@@ -10,8 +10,8 @@ from hpdistill.corpus._columns import choose_column, text_value
 from hpdistill.corpus._lines import json_rows, lines
 from hpdistill.corpus._parquet import columns, parquet_rows
 from hpdistill.corpus._seen import Seen
+from hpdistill.corpus._tables import file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_passages
-from hpdistill.corpus.readers import file_format, table_rows
 from hpdistill.errors import CorpusError, UsageError
 
 __all__ = ["DocumentReader", "DocumentRow", "read_documents"]
@@ -189,9 +189,7 @@ def read_documents(
     if source.startswith(_hub.PREFIX):
         own = source.split(":")[4:5]  # hf:DATASET:config:split:column
         chosen = _Columns(id_column, own[0] if own and own[0] else text_column, metadata_columns)
-        return DocumentReader(
-            source, lambda: _numbered("row", _hub.hub_rows(source, text_column)), chosen
-        )
+        return DocumentReader(source, lambda: _numbered("row", _hub.hub_rows(source)), chosen)
     path = _file(Path(source))
     kind = file_format(path)
     if kind == ".txt":

@@ -1,20 +1,24 @@
 """Streams of raw sentences from every kind of source that `--sentences` takes."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpdistill.corpus import _hub
+from hpdistill.corpus import _hub, nli
 from hpdistill.corpus._columns import choose_column, text_value
 from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
+from hpdistill.corpus._tables import FORMATS, file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.errors import CorpusError
 
-__all__ = ["FORMATS", "check_source", "file_format", "read_source", "table_rows"]
-
-FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
-"""File formats by suffix; each but `.parquet` also with `.gz` behind it."""
+__all__ = [
+    "FORMATS",
+    "check_source",
+    "file_format",
+    "files_of_source",
+    "read_source",
+    "table_rows",
+]
 
 _ALLNLI = ("split", "dataset", "filename", "sentence1", "sentence2", "label")
 
@@ -26,8 +30,10 @@ def read_source(
 
     Args:
         source: A file (`.txt`, `.jsonl`, `.csv`, `.tsv`, also with `.gz`; `.parquet`),
-            `hf:DATASET[:config][:split][:column]`, or `pydoc`. A `.tsv` with AllNLI's header
-            gives both sentences of every row. A `.tsv` has no quoting; a `.csv` has.
+            `hf:DATASET[:config][:split][:column]`, `allnli[:PATH][:train|dev|test]`, or `pydoc`.
+            Pairs of natural language inference give both sentences of every row: a `.tsv` with
+            AllNLI's header, the `.jsonl` of the SNLI and MNLI archives, and a dataset with the
+            columns `premise` and `hypothesis`. A `.tsv` has no quoting; a `.csv` has.
         column: Column of `.jsonl`, `.csv`, `.tsv`, `.parquet` and `hf:` sources. None takes the
             only column, or the one named `text` or `sentence`.
         encoding: Of text files.
@@ -43,6 +49,8 @@ def read_source(
     """
     if source == "pydoc":
         return pydoc_sentences()
+    if nli.is_allnli(source):
+        return nli.read_nli_sentences(source, encoding=encoding, errors=errors)
     if source.startswith(_hub.PREFIX):
         return _hub.read_hub(source, column)
     path = Path(source)
@@ -68,27 +76,24 @@ def check_source(source: str, *, column: str | None = None) -> None:
     if source.startswith(_hub.PREFIX):
         _hub.open_hub(source, column)
         return
-    path = Path(source)
-    with reading(path), path.open("rb"):
-        pass
-    file_format(path)
+    for path in files_of_source(source) if nli.is_allnli(source) else [Path(source)]:
+        with reading(path), path.open("rb"):
+            pass
+        file_format(path)
 
 
-def file_format(path: Path) -> str:
-    """Which of `FORMATS` a file is in, by its name.
+def files_of_source(source: str) -> list[Path]:
+    """Files on this machine that a source is read from; none for `pydoc` and a hub's dataset.
+
+    `allnli` without a path is fetched.
 
     Raises:
-        CorpusError: None of them; the message names those there are.
+        CorpusError: It cannot be fetched.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [".gz"] and suffixes[-2:] != [".parquet", ".gz"]:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in FORMATS:
-        return suffixes[-1]
-    raise CorpusError(
-        f"{path} is of no format that hpdistill reads",
-        hint=f"Allowed: {', '.join(FORMATS)} (text formats also with .gz), hf:DATASET, pydoc.",
-    )
+    if nli.is_allnli(source):
+        return nli.files_of(source)
+    path = Path(source)
+    return [path] if path.is_file() else []
 
 
 def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:
@@ -99,6 +104,9 @@ def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> I
             continue
         if not isinstance(row, dict):
             raise CorpusError(f"{path}, line {number}: expected an object, not {str(row)[:40]}")
+        if column is None and nli.is_original(row):
+            yield from nli.sentences_of(row, f"{path}, line {number}")
+            continue
         if chosen not in row:
             chosen = choose_column(list(row), column, f"{path}, line {number}")
         yield text_value(row[chosen], f"{path}, line {number}, {chosen}")
@@ -110,48 +118,13 @@ def _read_table(path: Path, column: str | None, encoding: str, errors: str) -> I
     if not header:
         return
     if tuple(header) == _ALLNLI:
-        indices = [_ALLNLI.index("sentence1"), _ALLNLI.index("sentence2")]
-    else:
-        indices = [header.index(choose_column(header, column, str(path)))]
-    for _, row in rows:
-        for index in indices:
-            yield row[index]
-
-
-def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row of a `.csv` or `.tsv` that is not blank.
-
-    The first row is the header.
-
-    Raises:
-        CorpusError: A row has more or fewer fields than the header, or the file cannot be read.
-    """
-    width = 0
-    for number, row in _rows(path, encoding, errors):
-        width = width or len(row)
-        if len(row) != width:
-            raise CorpusError(
-                f"{path}, line {number}: {len(row)} fields, the header has {width}",
-                hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
-            )
-        yield number, row
-
-
-def _rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
-    text = lines(path, encoding=encoding, errors=errors, newline="")
-    if file_format(path) == ".tsv":
-        # Not the csv module's quotes: one stray quote would swallow rows up to the next.
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n").split("\t")
+        for number, row in rows:
+            fields = dict(zip(header, row, strict=True))
+            yield from nli.sentences_of(fields, f"{path}, line {number}")
         return
-    reader = csv.reader(text, strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise CorpusError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+    index = header.index(choose_column(header, column, str(path)))
+    for _, row in rows:
+        yield row[index]
 
 
 def _read_parquet(path: Path, column: str | None) -> Iterator[str]:

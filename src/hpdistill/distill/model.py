@@ -7,10 +7,10 @@ from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill.stages import Member
-from hpdistill.distill.training import Trained
 from hpdistill.encoder import Embeddings
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, write_json
+from hpdistill.loop import Trained
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe, prefixes_of

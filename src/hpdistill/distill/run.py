@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpdistill.corpus import Corpus
-from hpdistill.distill.manifest import Manifest, open_run
+from hpdistill.corpus import Corpus, content_hashes
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
 from hpdistill.distill.report import write_report
@@ -17,7 +16,6 @@ from hpdistill.distill.stages import (
     Member,
     base_model,
     check_before_embedding,
-    content_hashes,
     corpus_inputs,
     embed,
     joint_shards,
@@ -31,6 +29,7 @@ from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import json_hash
 from hpdistill.machine import machine, versions
+from hpdistill.manifest import Manifest, open_run
 from hpdistill.progress import Report, silent
 from hpdistill.recipe import Recipe
 from hpdistill.teacher import EmbeddedCorpus, encoder_identity

@@ -3,8 +3,6 @@
 Each function does one stage, leaves its files in place atomically, and returns facts about it.
 """
 
-import importlib.metadata
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -18,12 +16,13 @@ from numpy.lib.format import write_array_header_2_0
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from hpdistill.corpus import Corpus, Split, build_corpus
-from hpdistill.distill.training import TokenCache, Trained, train
+from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
+from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import CorpusError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
-from hpdistill.files import atomic_directory, atomic_path, sha256_file
+from hpdistill.files import atomic_directory, atomic_path
+from hpdistill.loop import TokenCache, Trained
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder, load_model
@@ -56,7 +55,6 @@ __all__ = [
     "Member",
     "base_model",
     "check_before_embedding",
-    "content_hashes",
     "corpus_inputs",
     "embed",
     "joint_shards",
@@ -118,26 +116,13 @@ def base_model(recipe: Recipe, report: Report) -> ModelSource:
 
 def corpus_inputs(recipe: Recipe) -> dict[str, Any]:
     """What decides the corpus: the recipe's part, the seed, and the content of every source."""
-    contents = content_hashes([*recipe.corpus.sources, *recipe.corpus.exclude])
-    return {"recipe": asdict(recipe.corpus), "seed": recipe.seed, "contents": contents}
-
-
-def content_hashes(names: Sequence[str]) -> dict[str, str]:
-    """What the named files, folders and `pydoc` hold now; a hub's dataset goes by its name."""
-    contents: dict[str, str] = {}
-    for name in names:
-        path = Path(name)
-        if path.is_file():
-            contents[name] = sha256_file(path)
-        elif path.is_dir():
-            for inner in sorted(p for p in path.rglob("*") if p.is_file()):
-                contents[str(inner)] = sha256_file(inner)
-        elif name == "pydoc":
-            packages = {
-                f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()
-            }
-            contents[name] = f"python {platform.python_version()}: {', '.join(sorted(packages))}"
-    return contents
+    held_out = recipe.corpus.validation_sources or ()
+    contents = content_hashes([*recipe.corpus.sources, *held_out, *recipe.corpus.exclude])
+    choices = asdict(recipe.corpus)
+    if not held_out:
+        # Runs from before there was this choice stay complete.
+        del choices["validation_sources"]
+    return {"recipe": choices, "seed": recipe.seed, "contents": contents}
 
 
 def check_before_embedding(

@@ -1,103 +1,22 @@
-"""The training loop: the student learns to reproduce its targets.
+"""The student learns to reproduce its targets."""
 
-Own loop rather than sentence-transformers' trainer because it is over 1.3 times faster here
-(benchmarks/results/throughput.json): sentences are tokenised once, batches are grouped by
-length, and a checkpoint restores the exact step without pickles.
-"""
-
-import math
-import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, load_model, save_file, save_model
 from sentence_transformers import SentenceTransformer
-from torch import nn
 from torch.nn.functional import normalize
 
 from hpdistill.encoder import Embeddings
-from hpdistill.files import atomic_directory, read_json, write_json
+from hpdistill.loop import TokenCache, Trained, embed_tokens, fit, forward, use_bfloat16
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import has_bfloat16, intake_of
+from hpdistill.pytorch import intake_of
 from hpdistill.recipe import SettledTraining, prefixes_of
-from hpdistill.student import backbone, is_static
+from hpdistill.student import is_static
 
-__all__ = [
-    "TokenCache",
-    "Trained",
-    "batches",
-    "distillation_loss",
-    "embed_tokens",
-    "split_long",
-    "total_steps",
-    "train",
-]
-
-GROUP = 64
-"""Batches whose sentences are sorted by length together."""
-
-LEAST_GROUPS = 8
-"""A small corpus is cut into so many, or all that ever meets in a batch is of one length."""
-
-
-class TokenCache:
-    """Token ids of many sentences in one flat array, 4 bytes a token."""
-
-    def __init__(self, rows: Iterator[list[list[int]]], *, max_tokens: int) -> None:
-        parts: list[NDArray[np.int32]] = []
-        lengths: list[NDArray[np.int32]] = []
-        for chunk in rows:
-            # The last token closes the sentence ([SEP], </s>) and stays when it is cut.
-            cut = [r if len(r) <= max_tokens else [*r[: max_tokens - 1], r[-1]] for r in chunk]
-            parts.append(np.fromiter((token for row in cut for token in row), np.int32))
-            lengths.append(np.fromiter(map(len, cut), np.int32))
-        self.lengths = np.concatenate(lengths)
-        self._flat = np.concatenate(parts)
-        self._starts = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> list[list[int]]:
-        """Token ids of some sentences."""
-        return [self._flat[self._starts[i] : self._starts[i + 1]].tolist() for i in indices]
-
-
-def batches(
-    lengths: NDArray[np.int32], batch_size: int, *, seed: int, epoch: int
-) -> list[NDArray[np.int64]]:
-    """Random batches of sentences of like length; a pure function of its arguments.
-
-    Shuffled sentences are sorted within groups of 64 batches (fewer where there are not enough
-    for 8 groups), then the batches are shuffled, so that little padding is computed and chance
-    still decides what meets.
-
-    Args:
-        lengths: Tokens of each of n sentences, shape (n,).
-        batch_size: Sentences in a batch; the last one may be smaller.
-        seed: Of the recipe.
-        epoch: Each gives another order.
-
-    Returns:
-        Index arrays that together hold each of 0 to n-1 once.
-    """
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
-    total = math.ceil(len(order) / batch_size)
-    group = max(1, min(GROUP, total // LEAST_GROUPS)) * batch_size
-    result: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), group):
-        members = order[start : start + group]
-        members = members[np.argsort(lengths[members], kind="stable")]
-        result += [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
-    generator.shuffle(result)  # in place
-    return result
+__all__ = ["distillation_loss", "split_long", "train"]
 
 
 def distillation_loss(
@@ -147,37 +66,6 @@ def _loss(outputs: torch.Tensor, targets: torch.Tensor, similarity_weight: float
     return error + similarity_weight * dim / 2 * relational
 
 
-@dataclass
-class Progress:
-    """What a checkpoint remembers beside tensors."""
-
-    step: int = 0
-    sentences: int = 0
-    best_step: int = -1
-    best_score: float = -math.inf
-    seconds: float = 0.0
-    """Spent training, over all interrupted parts."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Of each validation: `step`, `loss` (mean since the last), `fidelity`, `learning_rate`."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How a training went."""
-
-    steps: int
-    best_step: int
-    best_score: float
-    seconds: float
-    sentences: int
-    precision: str
-    history: list[dict[str, float]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For manifests and reports."""
-        return asdict(self)
-
-
 def train(
     student: SentenceTransformer,
     tokens: TokenCache,
@@ -214,27 +102,9 @@ def train(
     # A static student has no matrix products.
     bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
     tokens_at_once = intake_of(student).tokens_at_once
-    if student.device.type == "cpu" and not is_static(student):
-        # The backward pass of PyTorch's fused attention on CPUs takes as long as all matrix
-        # products together at sentence length; without it, training is twice as fast here.
-        backbone(student).set_attn_implementation("eager")
-    steps = total_steps(recipe, len(tokens))
     prefixes = prefixes_of(targets.shape[1])[:-1]
-    optimizer = _optimizer(student, recipe)
-    torch.manual_seed(seed)
-    progress = _restore(directory, student, optimizer)
-    if progress is None:
-        progress = Progress()
-        score = validate(embed_tokens(student, validation_tokens, bfloat16=bfloat16))
-        _record(progress, score, 0.0, 0.0, may_win=start_may_win or steps == 0)
-        _checkpoint(directory, student, optimizer, progress)
-    student.train(recipe.dropout)
-    started, loss_sum, loss_count = time.perf_counter(), 0.0, 0
-    before = progress.seconds
-    for step, batch in _steps_from(progress.step, steps, tokens, recipe, seed):
-        rate = recipe.learning_rate * schedule(step, steps, recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+
+    def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, tokens_at_once):
             wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
             outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
@@ -247,33 +117,22 @@ def train(
             )
             loss = loss * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.item()
-        loss_count += 1
-        nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress.step = step + 1
-        progress.sentences += len(batch)
-        report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
-        if progress.step % recipe.evaluate_every == 0 or progress.step == steps:
-            student.eval()
-            score = validate(embed_tokens(student, validation_tokens, bfloat16=bfloat16))
-            student.train(recipe.dropout)
-            progress.seconds = before + time.perf_counter() - started
-            _record(progress, score, loss_sum / loss_count, rate)
-            _checkpoint(directory, student, optimizer, progress)
-            loss_sum, loss_count = 0.0, 0
-    best = directory / f"best-{progress.best_step:08d}" / "model.safetensors"
-    load_model(student, best)
-    student.eval()
-    return Trained(
-        steps=progress.step,
-        best_step=progress.best_step,
-        best_score=progress.best_score,
-        seconds=round(progress.seconds, 1),
-        sentences=progress.sentences,
-        precision="bfloat16 autocast" if bfloat16 else "float32",
-        history=progress.history,
+            yield loss.item()
+
+    def score() -> float:
+        return validate(embed_tokens(student, validation_tokens, bfloat16=bfloat16))
+
+    return fit(
+        student,
+        backward,
+        score,
+        lengths=tokens.lengths,
+        recipe=recipe,
+        seed=seed,
+        directory=directory,
+        bfloat16=bfloat16,
+        start_may_win=start_may_win,
+        report=report,
     )
 
 
@@ -293,165 +152,3 @@ def split_long(
     longest = max(1, int(lengths[batch].max()))
     count = max(1, tokens_at_once // longest)
     return [batch[start : start + count] for start in range(0, len(batch), count)]
-
-
-def use_bfloat16(recipe: SettledTraining, device: str) -> bool:
-    """Whether matrix products are computed in bfloat16."""
-    return recipe.precision == "bfloat16" or (recipe.precision == "auto" and has_bfloat16(device))
-
-
-def total_steps(recipe: SettledTraining, sentences: int) -> int:
-    """Optimiser steps of a training on so many sentences."""
-    # 1.1 * 10 is 11.000000000000002, which is 11 steps.
-    steps = math.ceil(round(recipe.epochs * math.ceil(sentences / recipe.batch_size), 9))
-    return steps if recipe.max_steps is None else min(steps, recipe.max_steps)
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Factor on the learning rate: rises linearly over the warm-up, then falls linearly to 0."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return (steps - step) / max(1, steps - rise)
-
-
-def forward(student: SentenceTransformer, rows: list[list[int]], *, bfloat16: bool) -> torch.Tensor:
-    """Outputs that are compared with targets, shape (len(rows), k), float32.
-
-    Those of a head, before normalisation: it learns their length. A mean of token vectors has a
-    length that says how many and how unlike they are; only its direction is taught.
-    """
-    features = intake_of(student).collate(rows)
-    first, *rest = student if is_static(student) else list(student)[:-1]
-    with torch.autocast(student.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        features = first(features)
-    # Sums over tokens and the head itself are cheap, and worth their float32 digits.
-    if "token_embeddings" in features:
-        features["token_embeddings"] = features["token_embeddings"].float()
-    for module in rest:
-        features = module(features)
-    outputs: torch.Tensor = features["sentence_embedding"]
-    return outputs
-
-
-def embed_tokens(
-    student: SentenceTransformer, tokens: TokenCache, *, bfloat16: bool, budget: int = 2048
-) -> Embeddings:
-    """Outputs of `forward` for cached sentences, shape (len(tokens), k), float32."""
-    order = np.argsort(-tokens.lengths, kind="stable")
-    width = student.get_embedding_dimension()
-    assert width is not None
-    vectors = np.empty((len(tokens), width), np.float32)
-    start = 0
-    with torch.inference_mode():
-        while start < len(order):
-            count = max(1, budget // max(1, int(tokens.lengths[order[start]])))
-            batch = order[start : start + count]
-            vectors[batch] = forward(student, tokens.rows(batch), bfloat16=bfloat16).cpu().numpy()
-            start += count
-    return vectors
-
-
-def _per_epoch(tokens: TokenCache, recipe: SettledTraining) -> int:
-    return math.ceil(len(tokens) / recipe.batch_size)
-
-
-def _steps_from(
-    first: int, steps: int, tokens: TokenCache, recipe: SettledTraining, seed: int
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    per_epoch = _per_epoch(tokens, recipe)
-    order: list[NDArray[np.int64]] = []
-    for step in range(first, steps):
-        epoch, index = divmod(step, per_epoch)
-        if index == 0 or not order:
-            order = batches(tokens.lengths, recipe.batch_size, seed=seed, epoch=epoch)
-        yield step, order[index]
-
-
-def _optimizer(student: SentenceTransformer, recipe: SettledTraining) -> torch.optim.AdamW:
-    # Biases and layer norms are not decayed, as usual for transformers.
-    decayed = [weight for weight in student.parameters() if weight.ndim > 1]
-    kept = [weight for weight in student.parameters() if weight.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-
-
-def _record(
-    progress: Progress, score: float, loss: float, rate: float, *, may_win: bool = True
-) -> None:
-    progress.history.append(
-        {"step": progress.step, "loss": loss, "fidelity": score, "learning_rate": rate}
-    )
-    if not may_win:
-        return
-    # A score that is no number never wins, but the first weights are kept whatever theirs is.
-    if progress.best_step < 0 or math.isnan(progress.best_score) or score > progress.best_score:
-        progress.best_score, progress.best_step = score, progress.step
-
-
-def _checkpoint(
-    directory: Path,
-    student: SentenceTransformer,
-    optimizer: torch.optim.AdamW,
-    progress: Progress,
-) -> None:
-    """Write the newest state, and the weights if they are the best; then drop older ones."""
-    if progress.best_step == progress.step:
-        with atomic_directory(directory / f"best-{progress.step:08d}") as best:
-            save_model(student, str(best / "model.safetensors"))
-    moments: dict[str, torch.Tensor] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        moments |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    name = f"step-{progress.step:08d}"
-    with atomic_directory(directory / name) as newest:
-        save_model(student, str(newest / "model.safetensors"))
-        save_file({**moments, **_random_states(student.device)}, newest / "optimizer.safetensors")
-        write_json(newest / "progress.json", asdict(progress))
-    _tidy(directory, progress)
-
-
-def _restore(
-    directory: Path, student: SentenceTransformer, optimizer: torch.optim.AdamW
-) -> Progress | None:
-    found = sorted(directory.glob("step-????????")) if directory.is_dir() else []
-    if not found:
-        return None
-    newest = found[-1]
-    load_model(student, newest / "model.safetensors")
-    tensors = load_file(newest / "optimizer.safetensors")
-    _set_random_states(tensors, student.device)
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        _, index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    progress = Progress(**read_json(newest / "progress.json"))
-    _tidy(directory, progress)  # of a kill between a checkpoint and its own tidying
-    return progress
-
-
-def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """What dropout draws next: of the processor, and of the device if that draws its own."""
-    states = {"random": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random_cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Take what `_random_states` gave out of a checkpoint's tensors, and go on from there."""
-    torch.set_rng_state(tensors.pop("random"))
-    on_device = tensors.pop("random_cuda", None)
-    if on_device is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(on_device, device)
-
-
-def _tidy(directory: Path, progress: Progress) -> None:
-    """Drop everything but the newest state and the best weights."""
-    keep = {f"step-{progress.step:08d}", f"best-{progress.best_step:08d}"}
-    for old in directory.iterdir():
-        if old.name not in keep:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpdistill.errors import HpdError, RunError
 from hpdistill.files import is_temporary, json_hash, make_directory, read_json, write_json
-from hpdistill.recipe import Recipe
+from hpdistill.recipe import Choices
 
 __all__ = ["Manifest", "open_run"]
 
@@ -82,7 +82,7 @@ class Manifest:
 
 @contextmanager
 def open_run(
-    directory: Path, recipe: Recipe, header: dict[str, Any], *, overwrite: bool
+    directory: Path, recipe: Choices, header: dict[str, Any], *, overwrite: bool
 ) -> Iterator[Manifest]:
     """Claim a run directory for one process and one recipe.
 
@@ -130,7 +130,7 @@ def peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6
 
 
-def _check_owner(directory: Path, recipe: Recipe, *, overwrite: bool) -> None:
+def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -150,9 +150,9 @@ def _check_owner(directory: Path, recipe: Recipe, *, overwrite: bool) -> None:
         )
 
 
-def _holds(path: Path, recipe: Recipe) -> bool:
+def _holds(path: Path, recipe: Choices) -> bool:
     try:
-        return Recipe.load(path).hash == recipe.hash
+        return type(recipe).load(path).hash == recipe.hash
     except HpdError:
         return False
 

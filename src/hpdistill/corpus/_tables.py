@@ -1,0 +1,67 @@
+"""Rows of delimited text files, and which format a file is in."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpdistill.corpus._lines import lines
+from hpdistill.errors import CorpusError
+
+__all__ = ["FORMATS", "file_format", "table_rows"]
+
+FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
+"""File formats by suffix; each but `.parquet` also with `.gz` behind it."""
+
+
+def file_format(path: Path) -> str:
+    """Which of `FORMATS` a file is in, by its name.
+
+    Raises:
+        CorpusError: None of them; the message names those there are.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"] and suffixes[-2:] != [".parquet", ".gz"]:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in FORMATS:
+        return suffixes[-1]
+    raise CorpusError(
+        f"{path} is of no format that hpdistill reads",
+        hint=f"Allowed: {', '.join(FORMATS)} (text formats also with .gz), hf:DATASET, allnli, "
+        "pydoc.",
+    )
+
+
+def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row of a `.csv` or `.tsv` that is not blank.
+
+    The first row is the header.
+
+    Raises:
+        CorpusError: A row has more or fewer fields than the header, or the file cannot be read.
+    """
+    width = 0
+    for number, row in _rows(path, encoding, errors):
+        width = width or len(row)
+        if len(row) != width:
+            raise CorpusError(
+                f"{path}, line {number}: {len(row)} fields, the header has {width}",
+                hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
+            )
+        yield number, row
+
+
+def _rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
+    text = lines(path, encoding=encoding, errors=errors, newline="")
+    if file_format(path) == ".tsv":
+        # Not the csv module's quotes: one stray quote would swallow rows up to the next.
+        for number, line in enumerate(text, start=1):
+            if line.strip():
+                yield number, line.rstrip("\r\n").split("\t")
+        return
+    reader = csv.reader(text, strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise CorpusError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
