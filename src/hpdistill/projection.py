@@ -1,4 +1,4 @@
-"""The projection: a linear map from the teacher's width to k, fitted by PCA.
+"""The projection: a linear map from the teacher's width to k, fitted by PCA or by whitening.
 
 Zhao et al. 2022, section 3.2: with P the first k principal components of teacher embeddings
 of the corpus, the target of a sentence s is P t(s). The authors' code applies P without
@@ -21,7 +21,10 @@ from hpdistill.encoder import Embeddings
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.files import atomic_path
 
-__all__ = ["Covariance", "Projection", "check_dim", "fit_pca"]
+__all__ = ["Covariance", "Projection", "check_dim", "fit_pca", "fit_whitening"]
+
+LEAST_VARIANCE = 1e-10
+"""Relative to the largest: along less, float32 vectors differ by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Projection:
     """A fitted linear map; rows of `components` are ordered by the variance they explain."""
 
     components: NDArray[np.float32]
-    """Shape (k, width), orthonormal rows."""
+    """Shape (k, width), orthogonal rows: of length 1, or of a whitening, which divides each by the
+    standard deviation along it."""
     mean: NDArray[np.float32]
     """Shape (width,); of the embeddings it was fitted on."""
     explained_variance: NDArray[np.float32]
@@ -167,17 +171,9 @@ def fit_pca(shards: Iterable[Embeddings], dim: int, *, centred: bool = False) ->
     Raises:
         UsageError: k is larger than the width or than the number of vectors, or not positive.
     """
-    covariance: Covariance | None = None
-    for shard in shards:
-        covariance = covariance or Covariance(shard.shape[1])
-        covariance.add(shard)
-    if covariance is None:
-        raise UsageError("no embeddings to fit a projection on")
-    check_dim(dim, width=covariance.width, sentences=covariance.count)
+    covariance = _covariance(shards, dim)
     values, vectors = np.linalg.eigh(covariance.matrix)  # ascending
-    components = vectors[:, ::-1][:, :dim].T  # (k, width)
-    largest = components[np.arange(dim), np.abs(components).argmax(axis=1)]
-    components = components * np.sign(largest)[:, None]
+    components = _signed(vectors[:, ::-1][:, :dim].T)  # (k, width)
     return Projection(
         components=np.ascontiguousarray(components, dtype=np.float32),
         mean=covariance.mean.astype(np.float32),
@@ -185,6 +181,62 @@ def fit_pca(shards: Iterable[Embeddings], dim: int, *, centred: bool = False) ->
         total_variance=float(np.trace(covariance.matrix)),
         centred=centred,
     )
+
+
+def fit_whitening(shards: Iterable[Embeddings], dim: int) -> Projection:
+    """Fit a whitening on embeddings that come in shards; exact, in one pass.
+
+    Su et al. 2021, "Whitening Sentence Representations", algorithm 1: with mean m and covariance
+    U diag(s) U^T, singular values descending, a vector x becomes (x - m) W with W the first k
+    columns of U diag(1/sqrt(s)). Over the embeddings it was fitted on, the result has mean 0 and
+    the identity as its covariance.
+
+    Args:
+        shards: Arrays of shape (n_i, width), float32; more than `dim` vectors in all.
+        dim: Number k of columns kept.
+
+    Returns:
+        The projection, centred; the sign of each component makes its largest entry positive.
+
+    Raises:
+        UsageError: k is larger than the width, not positive, or larger than the number of
+            directions in which the embeddings differ.
+    """
+    covariance = _covariance(shards, dim)
+    matrix = covariance.matrix
+    directions, values, _ = np.linalg.svd(matrix, hermitian=True)  # descending
+    spanned = int((values > LEAST_VARIANCE * values[0]).sum())
+    if dim > spanned:
+        raise UsageError(
+            f"dim {dim} cannot be whitened: these {covariance.count:,} embeddings differ in "
+            f"{spanned} directions only",
+            hint="Give more sentences, or a smaller --dim.",
+        )
+    components = _signed(directions[:, :dim].T) / np.sqrt(values[:dim])[:, None]  # (k, width)
+    return Projection(
+        components=np.ascontiguousarray(components, dtype=np.float32),
+        mean=covariance.mean.astype(np.float32),
+        explained_variance=values[:dim].astype(np.float32),
+        total_variance=float(np.trace(matrix)),
+        centred=True,
+    )
+
+
+def _covariance(shards: Iterable[Embeddings], dim: int) -> Covariance:
+    covariance: Covariance | None = None
+    for shard in shards:
+        covariance = covariance or Covariance(shard.shape[1])
+        covariance.add(shard)
+    if covariance is None:
+        raise UsageError("no embeddings to fit a projection on")
+    check_dim(dim, width=covariance.width, sentences=covariance.count)
+    return covariance
+
+
+def _signed(components: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows whose largest entry is positive: a decomposition leaves their signs to chance."""
+    largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+    return np.asarray(components * np.sign(largest)[:, None])
 
 
 def check_dim(dim: int, *, width: int, sentences: int) -> None:

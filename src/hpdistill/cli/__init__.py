@@ -30,7 +30,9 @@ for _module in (
     "export",
     "index",
     "models",
+    "reduce",
     "search",
+    "train",
 ):
     _register: Callable[[typer.Typer], None] = import_module(f"hpdistill.cli.{_module}").register
     _register(app)

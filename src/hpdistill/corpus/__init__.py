@@ -4,7 +4,7 @@ Importing this package imports neither pyarrow nor datasets nor torch.
 """
 
 from hpdistill.corpus._summary import CorpusSummary, SourceSummary
-from hpdistill.corpus.build import build_corpus, read_clean
+from hpdistill.corpus.build import build_corpus, read_clean, read_clean_counting
 from hpdistill.corpus.cleaning import clean, exclusion_key
 from hpdistill.corpus.contents import content_hashes
 from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
@@ -29,6 +29,7 @@ __all__ = [
     "pydoc_passages",
     "pydoc_sentences",
     "read_clean",
+    "read_clean_counting",
     "read_nli",
     "read_source",
     "read_triplets",

@@ -17,7 +17,7 @@ from hpdistill.files import write_json
 from hpdistill.progress import Report, silent
 from hpdistill.recipe import CorpusRecipe
 
-__all__ = ["build_corpus", "read_clean"]
+__all__ = ["build_corpus", "read_clean", "read_clean_counting"]
 
 MIN_SENTENCES = 10
 VALIDATION_SHARE = 5
@@ -81,11 +81,19 @@ def read_clean(recipe: CorpusRecipe, *, seed: int, report: Report = silent) -> l
         CorpusError: A source or an exclusion cannot be read, or fewer than 10 sentences are left.
         UsageError: Unknown encoding, or the `train` extra is not installed.
     """
+    return read_clean_counting(recipe, seed=seed, report=report)[0]
+
+
+def read_clean_counting(
+    recipe: CorpusRecipe, *, seed: int, report: Report = silent
+) -> tuple[list[str], dict[str, int]]:
+    """What `read_clean` gives, and how many sentences were dropped by which reason."""
     stream = CleanStream(recipe, seed, report)
     texts = [text for text, _ in stream]
     draw = _draw(stream, recipe)
     train, held_out = draw.splits(stream.keys, 0)
-    return [text for text, good in zip(texts, train | held_out, strict=True) if good]
+    kept = [text for text, good in zip(texts, train | held_out, strict=True) if good]
+    return kept, {**total_dropped(stream.sources), "not_sampled": len(texts) - len(kept)}
 
 
 def _draw(stream: CleanStream, recipe: CorpusRecipe) -> Draw:

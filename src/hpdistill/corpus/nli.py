@@ -5,7 +5,8 @@ premise. AllNLI is both in one file; the hub has it, too, as Parquet.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,7 +158,7 @@ def read_nli(
 def read_triplets(
     sources: Sequence[str],
     *,
-    excluded: Collection[bytes] = (),
+    excluded: AbstractSet[bytes] = frozenset(),
     encoding: str = "utf-8",
     errors: str = "strict",
     report: Report = silent,

@@ -326,7 +326,8 @@ def _ranges(
         dim = encoder.dim
     vectors: Embeddings = np.concatenate(parts)
     path = directory / "hpd.json"
-    prefixes = [int(d) for d in read_json(path)["prefixes"]] if path.is_file() else [dim]
+    promised = read_json(path).get("prefixes", {}) if path.is_file() else {}
+    prefixes = sorted({dim, *map(int, promised)})
     return {str(d): fit_ranges(unit(vectors, dim=d)) for d in prefixes}
 
 

@@ -148,12 +148,13 @@ def _members(model: Path) -> list[Mapping[str, Any]]:
     """What `hpd.json` says about each encoder."""
     description = model / "hpd.json"
     try:
-        teacher = read_json(description)["teacher"] if description.is_file() else None
+        stored = read_json(description) if description.is_file() else {"baseline": None}
+        teacher = None if "baseline" in stored else stored["teacher"]
     except (RunError, OSError, LookupError, TypeError) as error:
         raise WeightsError(f"{description} is damaged: it names no teacher") from error
     if teacher is None:
         raise UsageError(
-            f"{model} was not distilled by hpdistill: it has no hpd.json",
+            f"{model} was not distilled by hpdistill: no hpd.json names its teacher",
             hint="Only models that `hpd distill` wrote know their teacher.",
         )
     if not (isinstance(teacher, list) and all(isinstance(member, dict) for member in teacher)):

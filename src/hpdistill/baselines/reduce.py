@@ -1,0 +1,266 @@
+"""Fewer numbers in closed form: a model, and a dense layer of whitening or PCA behind it."""
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Transformer
+from torch import nn
+
+from hpdistill.corpus import Corpus, build_corpus, content_hashes
+from hpdistill.errors import CorpusError, HpdError, RunError, UsageError
+from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.files import atomic_directory, json_hash, make_directory, read_json, write_json
+from hpdistill.machine import machine, versions
+from hpdistill.progress import Report, silent
+from hpdistill.projection import Projection, check_dim, fit_pca, fit_whitening
+from hpdistill.pytorch import load_model
+from hpdistill.recipe import CorpusRecipe, TeacherRecipe, prefixes_of
+from hpdistill.student import assemble, save_student
+from hpdistill.teacher import EmbeddedCorpus, embed_corpus, encoder_identity
+from hpdistill.weights import ModelSource, resolve
+
+__all__ = ["Reduced", "pca", "whiten"]
+
+CODE = 1
+"""Raised when the same inputs give another model."""
+
+FORMAT = 1
+MIN_VALIDATION = 3
+"""Sentences that fidelity needs."""
+
+Kind = Literal["whitening", "pca"]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A model with a closed-form layer behind it."""
+
+    model: Path
+    """The model directory."""
+    row: dict[str, Any]
+    """What it is, flat: `model, base, kind, dim, width, sentences, excluded, explained_share,
+    spearman, precision, seconds, seed`. `spearman` is its fidelity to the whole vectors, on
+    sentences held out."""
+
+
+def whiten(
+    model: str,
+    corpus: CorpusRecipe,
+    out: Path,
+    *,
+    dim: int,
+    seed: int = 0,
+    store: Path | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    overwrite: bool = False,
+    report: Report = silent,
+) -> Reduced:
+    """Whiten a model's unit vectors and cut them: Whitening-k (Su et al. 2021).
+
+    The same call goes on with an interrupted one.
+
+    Args:
+        model: A path, a short name or a hub id.
+        corpus: Sentences; mean and covariance are of those that are not held out.
+        out: Directory of the new model.
+        dim: Number k of dimensions.
+        seed: Of the sample and of the sentences held out.
+        store: Where embeddings are kept, as in a distillation, which may share it; None: beside
+            `out` until it is done.
+        precision: In which the sentences are embedded; `auto`: bfloat16 where that is faster and
+            faithful.
+        overwrite: Replace what `out` holds.
+        report: Progress.
+
+    Raises:
+        UsageError: k does not fit the model or the sentences, or the model is static.
+        CorpusError: Sentences that cannot be read, or not enough of them.
+        WeightsError: A model that cannot be found, verified, trusted or loaded.
+        RunError: `out` holds something else; a full disk.
+    """
+    choices = _Choices("whitening", dim, True, seed, precision)
+    return _reduce(model, corpus, out, choices, store, overwrite, report)
+
+
+def pca(
+    model: str,
+    corpus: CorpusRecipe,
+    out: Path,
+    *,
+    dim: int,
+    centred: bool = False,
+    seed: int = 0,
+    store: Path | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    overwrite: bool = False,
+    report: Report = silent,
+) -> Reduced:
+    """Cut a model's unit vectors to their first principal components: PCA-k.
+
+    Of a teacher it is what its students of this width aim at. Arguments and errors are those of
+    `whiten`; `centred` subtracts the mean before projecting, which a distillation does not do.
+    """
+    choices = _Choices("pca", dim, centred, seed, precision)
+    return _reduce(model, corpus, out, choices, store, overwrite, report)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    kind: Kind
+    dim: int
+    centred: bool
+    seed: int
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+def _reduce(
+    model: str,
+    corpus: CorpusRecipe,
+    out: Path,
+    choices: _Choices,
+    store: Path | None,
+    overwrite: bool,
+    report: Report,
+) -> Reduced:
+    source = resolve(model, report=report)
+    contents = content_hashes(
+        [*corpus.sources, *(corpus.validation_sources or ()), *corpus.exclude]
+    )
+    inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])
+    if out.exists() and not overwrite:
+        return Reduced(out, _finished(out, inputs))
+    base = load_model(source.path)
+    width = _check(base, source, choices.dim)
+    started = time.perf_counter()
+    work = out.with_name(f"{out.name}.partial")
+    make_directory(work)
+    with atomic_directory(work / "corpus") as temporary:
+        read = build_corpus(corpus, temporary, seed=choices.seed, report=report)
+    opened = Corpus.open(work / "corpus")
+    if opened.count("validation") < MIN_VALIDATION:
+        raise CorpusError(
+            f"{read.train + read.validation} sentences are too few: {MIN_VALIDATION} must be held "
+            "out, and at most one in five is"
+        )
+    check_dim(choices.dim, width=width, sentences=opened.count("train"))
+    embedded = embed_corpus(
+        source,
+        opened,
+        store or work / "embeddings",
+        recipe=TeacherRecipe(precision=choices.precision),
+        report=report,
+    )
+    if choices.kind == "whitening":
+        projection = fit_whitening(embedded.shards("train"), choices.dim)
+    else:
+        projection = fit_pca(embedded.shards("train"), choices.dim, centred=choices.centred)
+    prefixes = _fidelity(projection, embedded)
+    row = {
+        "model": str(out),
+        "base": source.name,
+        "kind": choices.kind,
+        "dim": choices.dim,
+        "width": width,
+        "sentences": read.train,
+        "excluded": read.dropped["excluded"],
+        "explained_share": round(projection.explained_share, 4),
+        "spearman": prefixes[str(choices.dim)],
+        "precision": embedded.precision,
+        "seconds": round(time.perf_counter() - started, 1),
+        "seed": choices.seed,
+    }
+    description = {
+        "format": FORMAT,
+        "dim": choices.dim,
+        "prefixes": prefixes,
+        "baseline": {
+            "kind": choices.kind,
+            "base": {"model": source.name, **encoder_identity(source)},
+            "text_hash": read.text_hash,
+            "inputs": inputs,
+            "row": row,
+        },
+        "versions": versions(),
+        "machine": machine(),
+    }
+    with atomic_directory(out) as temporary:
+        save_student(_behind(base, projection), temporary)
+        write_json(temporary / "hpd.json", description)
+    shutil.rmtree(work)
+    return Reduced(out, row)
+
+
+def _finished(out: Path, inputs: str) -> dict[str, Any]:
+    """The row of a directory that is done already.
+
+    Raises:
+        RunError: It is of other inputs, or something else.
+    """
+    try:
+        made = read_json(out / "hpd.json")["baseline"]
+        if made["inputs"] == inputs:
+            return dict(made["row"])
+    except (OSError, HpdError, LookupError, TypeError):
+        pass
+    raise RunError(
+        f"{out} exists and is not what this command makes",
+        hint="Give --out a new directory, or --overwrite to replace it.",
+    )
+
+
+def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:
+    """The model's width.
+
+    Raises:
+        UsageError: It has none, or k is too large.
+    """
+    if not isinstance(base[0], Transformer):
+        raise UsageError(
+            f"{source.name} starts with a {type(base[0]).__name__}; allowed: a Transformer",
+            hint="A static model is cut by distilling it to a smaller --dim.",
+        )
+    width = int(base.get_embedding_dimension() or 0)
+    if not 1 <= dim <= width:
+        raise UsageError(f"dim is {dim}; {source.name} has 1 to {width}")
+    return width
+
+
+def _fidelity(projection: Projection, embedded: EmbeddedCorpus) -> dict[str, float]:
+    """Of each prefix to the whole vectors, on the validation split."""
+    whole = np.concatenate(list(embedded.shards("validation")))
+    vectors = projection.apply(whole)
+    return {
+        str(dim): round(evaluate_fidelity(vectors[:, :dim], whole).spearman, 4)
+        for dim in prefixes_of(projection.dim)
+    }
+
+
+def _behind(base: SentenceTransformer, projection: Projection) -> SentenceTransformer:
+    """The model with the projection of its unit vectors as a dense layer, and normalised again."""
+    modules: list[nn.Module] = list(base)
+    while isinstance(modules[-1], Normalize):
+        modules.pop()
+    if projection.centred:
+        modules.append(Normalize())  # without a mean, lengths do not change directions
+    dense = Dense(
+        projection.width,
+        projection.dim,
+        bias=projection.centred,
+        activation_function=nn.Identity(),
+    )
+    with torch.no_grad():
+        dense.linear.weight.copy_(torch.from_numpy(projection.components))
+        if projection.centred:
+            shift = projection.components.astype(np.float64) @ projection.mean
+            dense.linear.bias.copy_(torch.from_numpy(-shift))
+    reduced = assemble(base, [*modules, dense, Normalize()])
+    # Before each text, as the embeddings were computed.
+    reduced.prompts = dict(base.prompts)
+    reduced.default_prompt_name = base.default_prompt_name
+    return reduced
