@@ -31,6 +31,7 @@ for _module in (
     "index",
     "models",
     "reduce",
+    "reproduce",
     "search",
     "train",
 ):

@@ -32,7 +32,7 @@ class Planned:
             return "own"
         kinds = dict.fromkeys(weights.kind for weights in self.substitutes)
         return "; ".join(
-            f"{kind}: {', '.join(_short(w.use) for w in self.substitutes if w.kind == kind)}"
+            f"{kind}: {', '.join(w.label for w in self.substitutes if w.kind == kind)}"
             for kind in kinds
         )
 
@@ -79,11 +79,4 @@ def _planned(row: Row, below: Planned | None, supply: Supply, *, labelled: bool)
     if isinstance(weights, Missing):
         return Planned(row=row, missing=weights.reason)
     own = () if weights.kind == "own" else (weights,)
-    return Planned(
-        row=row, weights=weights, substitutes=tuple(dict.fromkeys((*inherited, *own)))
-    )
-
-
-def _short(use: str) -> str:
-    """Without the folders of a path."""
-    return use if ":" in use else use.rstrip("/").rpartition("/")[2]
+    return Planned(row=row, weights=weights, substitutes=tuple(dict.fromkeys((*inherited, *own))))

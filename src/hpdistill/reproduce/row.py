@@ -5,7 +5,7 @@ Each is a file of `rows/`; `tables.toml` says in which table it stands, and wher
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -193,14 +193,18 @@ class _Tables:
 class Catalogue:
     """All rows, in an order in which they can be made."""
 
-    rows: Mapping[str, Row]
+    rows: dict[str, Row]
     sts: PosterTable
     retrieval: PosterTable
 
+    def poster_tables(self, name: str) -> tuple[str, ...]:
+        """Of `sts` and `retrieval` those in which the poster has a row."""
+        both = {"sts": self.sts.rows, "retrieval": self.retrieval.rows}
+        return tuple(table for table, rows in both.items() if name in rows)
+
     def tables_of(self, name: str) -> tuple[str, ...]:
         """Of `sts` and `retrieval` those a row is measured for: both if it is not the poster's."""
-        own = {"sts": self.sts.rows, "retrieval": self.retrieval.rows}
-        return tuple(table for table, rows in own.items() if name in rows) or tuple(own)
+        return self.poster_tables(name) or ("sts", "retrieval")
 
     @property
     def teachers(self) -> tuple[str, ...]:

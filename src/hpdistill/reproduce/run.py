@@ -4,18 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpdistill.errors import EvaluationError, HpdError, UsageError
 from hpdistill.evaluate import TASKS, StsData, load_tasks
 from hpdistill.evaluate.retrieval import load_retrieval
 from hpdistill.progress import Report, silent
-from hpdistill.reproduce.make import Made, Materials, make
-from hpdistill.reproduce.measure import Bench, Measured
 from hpdistill.reproduce.plan import Planned, plan
 from hpdistill.reproduce.row import Catalogue, load_catalogue
 from hpdistill.reproduce.scale import Scale, load_scale
-from hpdistill.reproduce.supply import Supply, load_stand_ins, parse_models
+from hpdistill.reproduce.supply import StandIn, Supply, load_stand_ins, parse_models
+
+if TYPE_CHECKING:
+    from hpdistill.reproduce.make import Made, Materials
+    from hpdistill.reproduce.measure import Measured
 
 __all__ = ["Reproduced", "reproduce"]
 
@@ -44,6 +46,7 @@ def reproduce(
     models: Sequence[str] = (),
     store: Path | None = None,
     seed: int = 0,
+    stand_ins: Mapping[str, StandIn] | None = None,
     report: Report = silent,
 ) -> Reproduced:
     """Make and measure rows of the poster's tables; what is complete is not done again.
@@ -62,6 +65,7 @@ def reproduce(
         models: `NAME=MODEL`: weights for a row or for a hub id that a row is made from.
         store: Where embeddings of the corpus are kept; None: in `out`.
         seed: Of every training and sample.
+        stand_ins: By hub id, what is used where it cannot be had; None: the package's.
         report: Progress.
 
     Returns:
@@ -91,7 +95,7 @@ def reproduce(
     hub_ids = [row.weights for row in catalogue.rows.values() if row.weights is not None]
     supply = Supply(
         given=parse_models(models, rows=catalogue.rows, weights=hub_ids),
-        stand_ins=load_stand_ins(),
+        stand_ins=load_stand_ins() if stand_ins is None else stand_ins,
         report=report,
     )
     pairs = tuple(nli) or size.nli
@@ -104,6 +108,10 @@ def reproduce(
         task = load_retrieval(retrieval, report=report)
     if retrieval is not None and Path(retrieval).exists():
         excluded.append(retrieval)
+    # Here, since they bring PyTorch: what a user mistypes is told before that is loaded.
+    from hpdistill.reproduce.make import Materials, make
+    from hpdistill.reproduce.measure import Bench
+
     materials = Materials(
         out=out,
         scale=size,
@@ -149,7 +157,7 @@ def _development(data: Path | None) -> Path | None:
     return data
 
 
-def _check_sentences(planned: Sequence[Planned], materials: Materials) -> None:
+def _check_sentences(planned: Sequence[Planned], materials: "Materials") -> None:
     needing = [
         one.row.name
         for one in planned
@@ -181,8 +189,8 @@ def _named(row: str, report: Report) -> Report:
 def _rows(
     catalogue: Catalogue,
     planned: Sequence[Planned],
-    made: Mapping[str, Made],
-    measured: Mapping[str, Measured],
+    made: "Mapping[str, Made]",
+    measured: "Mapping[str, Measured]",
 ) -> list[dict[str, Any]]:
     first = next((name for name in catalogue.teachers if name in measured), None)
     first_known = next(
@@ -226,7 +234,7 @@ _FACTS = (
 )
 
 
-def _facts(made: Made | None) -> dict[str, Any]:
+def _facts(made: "Made | None") -> dict[str, Any]:
     facts = made.facts if made is not None else {}
     return {
         "model": str(made.source.path) if made is not None else None,
@@ -254,7 +262,7 @@ _RETRIEVAL = (
 )
 
 
-def _figures(own: Measured | None, teacher: Measured | None) -> dict[str, Any]:
+def _figures(own: "Measured | None", teacher: "Measured | None") -> dict[str, Any]:
     row: dict[str, Any] = {
         "dim": own.dim if own is not None else None,
         "precision": "float32" if own is not None else None,
@@ -282,7 +290,7 @@ def _percent(own: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) ->
 
 
 def _poster(
-    catalogue: Catalogue, name: str, teacher: str | None, measured: Measured | None
+    catalogue: Catalogue, name: str, teacher: str | None, measured: "Measured | None"
 ) -> dict[str, Any]:
     """What was published of a row, and of it what compares with what was measured."""
     row = catalogue.rows[name]
@@ -303,7 +311,10 @@ def _poster(
 
 
 def _notes(
-    scale: Scale, planned: Sequence[Planned], rows: Sequence[Mapping[str, Any]], tasks: StsData | None
+    scale: Scale,
+    planned: Sequence[Planned],
+    rows: Sequence[Mapping[str, Any]],
+    tasks: StsData | None,
 ) -> list[str]:
     notes = [f"Scale {scale.name}: {scale.title}"]
     substitutes = dict.fromkeys(weights for one in planned for weights in one.substitutes)

@@ -24,6 +24,8 @@ class StandIn:
     """A model, or what else a student may be made from."""
     needs: str
     """The model whose weights that takes."""
+    label: str
+    """In a word or two."""
     difference: str
     """What sets it apart from the weights that it stands in for."""
 
@@ -37,6 +39,8 @@ class Weights:
     use: str
     """What they are loaded from."""
     kind: Literal["own", "given", "stand-in"] = "own"
+    label: str = ""
+    """What they are, in a word or two."""
     note: str = ""
     """Of a stand-in: why, and what it is."""
 
@@ -85,7 +89,8 @@ class Supply:
         if use is None:
             return None
         resolve(_model_of(use), report=self.report)
-        return Weights(wanted=name, use=use, kind="given")
+        label = use if ":" in use else use.rstrip("/").rpartition("/")[2]
+        return Weights(wanted=name, use=use, kind="given", label=label)
 
     def _find(self, wanted: str) -> Weights | Missing:
         if (given := self.given_for(wanted)) is not None:
@@ -98,8 +103,10 @@ class Supply:
             return Missing(reason)
         if failure := self._reason(stand_in.needs):
             return Missing(f"{reason}; nor can its stand-in {stand_in.needs}: {failure}")
-        note = f"{stand_in.use} stands in for {wanted} ({reason}). {stand_in.difference}"
-        return Weights(wanted=wanted, use=stand_in.use, kind="stand-in", note=note)
+        note = f"{stand_in.label} stands in for {wanted} ({reason}). {stand_in.difference}"
+        return Weights(
+            wanted=wanted, use=stand_in.use, kind="stand-in", label=stand_in.label, note=note
+        )
 
     def _reason(self, model: str) -> str:
         """Why a model cannot be had; empty when it can."""
