@@ -223,7 +223,7 @@ def test_a_stand_in_is_told_of_all_rows_that_rest_on_it(lab: Lab):
 
 def test_what_rests_on_a_missing_row_is_missing(lab: Lab):
     found = planned(lab, ["simcse-roberta-large-pca-128", "simcse-mpnet-pca-128"])
-    assert "cannot be reached" in found["simcse-roberta-large"].missing
+    assert "not in the hub's cache" in found["simcse-roberta-large"].missing
     assert "simcse-roberta-large" in found["simcse-roberta-large-pca-128"].missing
     assert found["simcse-roberta-large-pca-128"].from_what == "not here"
     assert found["simcse-mpnet-pca-128"].missing == ""

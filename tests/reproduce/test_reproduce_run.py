@@ -38,6 +38,7 @@ def result(lab: Lab, out: Path) -> Reproduced:
         # A fresh process for each row, whose memory nobody asks for here.
         patch.setattr(measure, "resident_mb", lambda *_: 1.0)
         patch.setattr(measure, "_ROUNDS", 1)
+        patch.setenv("HF_HUB_OFFLINE", "1")
         return lab.run(ROWS, out, retrieval=str(lab.retrieval))
 
 
@@ -108,7 +109,7 @@ def test_all_students_learn_from_one_store(result: Reproduced, out: Path):
 def test_a_missing_row_has_no_figures(result: Reproduced):
     row = row_of(result, "sroberta-large")
     assert row["weights"] == "not here"
-    assert "cannot be reached" in row["missing"]
+    assert "not in the hub's cache" in row["missing"]
     ours = {key: value for key, value in row.items() if not key.startswith("poster_")}
     figures = [value for value in ours.values() if isinstance(value, float)]
     assert figures == []
@@ -223,8 +224,9 @@ def test_sentences_of_the_pairs_serve_where_no_others_are_given(lab: Lab, tmp_pa
         for sentence in line.split("\t")[3:5]
     }
     row = row_of(found, name)
-    assert row["sentences"] + 40 + row["excluded_sentences"] <= len(pairs)
-    assert row["sentences"] > 0
+    # One is evaluated on, and a fifth of the rest is held out.
+    assert row["excluded_sentences"] >= 1
+    assert row["sentences"] == len(pairs) - 1 - (len(pairs) - 1) // 5
     with pytest.raises(UsageError, match=f"{name} needs sentences"):
         lab.run([name], tmp_path / "out", sentences=[], nli=[], models=models)
 

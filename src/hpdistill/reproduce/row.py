@@ -41,9 +41,6 @@ class Published:
     """Of a checkpoint that does not say it itself: of all tokens, of the first, or of the first
     through the checkpoint's own dense layer and tanh."""
 
-    def __post_init__(self) -> None:
-        _check_choice("published.pooling", self.pooling, ("own", "mean", "cls", "pooler"))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Simcse:
@@ -54,9 +51,6 @@ class Simcse:
     pooling: Literal["mean", "cls"] = "mean"
     projection: bool = False
     """Whether a dense layer to the row's width is trained with the rest: Projection-k."""
-
-    def __post_init__(self) -> None:
-        _check_choice("simcse.pooling", self.pooling, ("mean", "cls"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +76,6 @@ class Hpd:
     student: str
     """Hub id of its backbone."""
     recipe: Literal["paper", "ours"] = "paper"
-
-    def __post_init__(self) -> None:
-        _check_choice("hpd.recipe", self.recipe, ("paper", "ours"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,8 +281,3 @@ def read_toml(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
