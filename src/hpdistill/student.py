@@ -29,6 +29,7 @@ from hpdistill.files import read_json, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder, best_device, load_model
 from hpdistill.recipe import HeadRecipe
+from hpdistill.shape import Shape, reshape
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "backbone",
     "build_static",
     "build_student",
+    "check_student",
     "is_sentence_encoder",
     "is_static",
     "keep_layers",
@@ -45,6 +47,7 @@ __all__ = [
     "save_student",
     "set_head",
     "untouched",
+    "without_head",
 ]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "tanh": nn.Tanh}
@@ -60,7 +63,7 @@ LEGACY_TYPES = {
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """Where a student's backbone comes from: a model, or some layers of it.
+    """Where a student's backbone comes from: a model, some layers of it, or one cut to a shape.
 
     A static student has none; of its model it takes the tokenizer.
     """
@@ -69,19 +72,24 @@ class StudentSpec:
     """Empty: the teacher's first encoder."""
     layers: tuple[int, ...] | None = None
     static: bool = False
+    shape: Shape | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `MODEL`, `layers:MODEL:0,2,4`, `static` or `static:MODEL`.
+        """Read `MODEL`, `layers:MODEL:0,2,4`, `shape:layers=4,width=312`, `static[:MODEL]`.
 
         Raises:
-            UsageError: The layers are not a list of rising numbers, or a model is missing.
+            UsageError: The layers are not a list of rising numbers, a shape is not understood, or
+                a model is missing.
         """
         kind, colon, model = text.partition(":")
         if kind == "static":
             if colon and not model:
                 raise UsageError(f"student {text!r} names no model; allowed: static, static:MODEL")
             return cls(model, static=True)
+        if kind == "shape" and colon:
+            model, shape = Shape.parse(model)
+            return cls(model, shape=shape)
         if not text.startswith("layers:"):
             return cls(text)
         model, colon, numbers = text.removeprefix("layers:").rpartition(":")
@@ -115,6 +123,7 @@ def build_student(
     *,
     seed: int,
     pooling: Literal["mean", "cls"] = "mean",
+    texts: Sequence[str] = (),
     report: Report = silent,
 ) -> SentenceTransformer:
     """Assemble a student; its head is random until `set_head`.
@@ -125,24 +134,18 @@ def build_student(
         head: Activation of the head.
         seed: Of the random head.
         pooling: Of the tokens' vectors: their mean, or that of the first token.
-        report: Progress of fetching weights.
+        texts: A sample of the corpus; only a shape needs it.
+        report: Progress.
 
     Raises:
-        UsageError: The spec is malformed, names layers that the model lacks, or k is not positive.
+        UsageError: The spec is malformed, names layers that the model lacks or a shape that it
+            cannot have, or k is not positive.
         WeightsError: The model cannot be found, verified, trusted or loaded.
     """
-    if dim is not None and dim < 1:
-        raise UsageError(f"dim is {dim}; allowed: 1 or more")
-    parsed = StudentSpec.parse(spec)
-    model = load_model(resolve(parsed.model, report=report).path)
-    transformer = model[0]
-    if not isinstance(transformer, Transformer):
-        kind = type(transformer).__name__
-        raise UsageError(
-            f"{parsed.model} starts with a {kind}; a student's backbone is a transformer"
-        )
-    if parsed.layers is not None:
-        keep_layers(transformer, parsed.layers)
+    parsed, model = _load(spec, dim, report)
+    if parsed.shape is not None:
+        reshape(model, parsed.shape, texts, seed=seed, report=report)
+    transformer = _transformer(model)
     width = transformer.get_embedding_dimension()
     torch.manual_seed(seed)
     pooled = [transformer, Pooling(width, pooling_mode=pooling)]
@@ -150,6 +153,34 @@ def build_student(
         return assemble(model, [*pooled, Normalize()])
     dense = Dense(width, dim, bias=True, activation_function=ACTIVATIONS[head.activation]())
     return assemble(model, [*pooled, dense, Normalize()])
+
+
+def check_student(spec: str, dim: int | None, *, report: Report = silent) -> None:
+    """Refuse a student that cannot be built, without building it or any sentence.
+
+    Raises:
+        UsageError: As `build_student`.
+        WeightsError: As `build_student`.
+    """
+    parsed, model = _load(spec, dim, report)
+    if parsed.shape is not None:
+        parsed.shape.settle(_transformer(model).auto_model.config)
+
+
+def _load(spec: str, dim: int | None, report: Report) -> tuple[StudentSpec, SentenceTransformer]:
+    """The model of a student that is not static, with the layers it is to have."""
+    if dim is not None and dim < 1:
+        raise UsageError(f"dim is {dim}; allowed: 1 or more")
+    parsed = StudentSpec.parse(spec)
+    model = load_model(resolve(parsed.model, report=report).path)
+    if not isinstance(model[0], Transformer):
+        kind = type(model[0]).__name__
+        raise UsageError(
+            f"{parsed.model} starts with a {kind}; a student's backbone is a transformer"
+        )
+    if parsed.layers is not None:
+        keep_layers(model[0], parsed.layers)
+    return parsed, model
 
 
 def build_static(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> SentenceTransformer:
@@ -170,9 +201,7 @@ def is_static(model: SentenceTransformer) -> bool:
 
 def backbone(student: SentenceTransformer) -> PreTrainedModel:
     """The Hugging Face model within a student."""
-    transformer = student[0]
-    assert isinstance(transformer, Transformer)
-    model: PreTrainedModel = transformer.auto_model
+    model: PreTrainedModel = _transformer(student).auto_model
     return model
 
 
@@ -215,7 +244,7 @@ def _weight_names(layer: nn.Module) -> set[str]:
 
 
 def untouched(spec: str) -> SentenceTransformer:
-    """The student before anything was done to it: backbone, mean pooling, normalisation.
+    """A student of no other shape before anything was done to it: backbone, pooling, normalisation.
 
     A finished sentence encoder that is used whole keeps its own pooling.
     """
@@ -227,6 +256,11 @@ def untouched(spec: str) -> SentenceTransformer:
     assert isinstance(transformer, Transformer)
     keep_layers(transformer, parsed.layers)
     return assemble(model, [transformer, model[1], Normalize()])
+
+
+def without_head(student: SentenceTransformer) -> SentenceTransformer:
+    """A student from `build_student`, less its head; of a shape, the untouched student."""
+    return assemble(student, [student[0], student[1], Normalize()])
 
 
 def ridge(
@@ -363,6 +397,13 @@ def assemble(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTr
     assembled = SentenceTransformer(modules=modules, device=str(model.device))
     assembled.max_seq_length = model.max_seq_length
     return assembled
+
+
+def _transformer(model: SentenceTransformer) -> Transformer:
+    first = model[0]
+    assert isinstance(first, Transformer)
+    transformer: Transformer = first
+    return transformer
 
 
 def _head(student: SentenceTransformer) -> Dense:

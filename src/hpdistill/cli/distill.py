@@ -12,7 +12,8 @@ __all__ = ["register"]
 
 _TEACHER = "Teacher: path, hub id or short name; :WEIGHT after it when there are several."
 _STUDENT = (
-    "Backbone: path, hub id, short name, or layers:MODEL:0,2,4; "
+    "Backbone: path, hub id, short name, layers:MODEL:0,2,4, or "
+    "shape:layers=4,width=312,heads=12,ffn=1200,from=MODEL; "
     "static (or static:MODEL, for its tokenizer) is a student without one."
 )
 _SOURCE = (

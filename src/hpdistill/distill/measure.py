@@ -24,7 +24,7 @@ from hpdistill.projection import Projection
 from hpdistill.pytorch import Precision, TorchEncoder, load_model
 from hpdistill.recipe import Recipe
 from hpdistill.runtime import Encoder as Runtime
-from hpdistill.student import StudentSpec, untouched
+from hpdistill.student import StudentSpec, untouched, without_head
 from hpdistill.teacher import (
     EmbeddedCorpus,
     JointEncoder,
@@ -195,7 +195,10 @@ def _tables(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Conten
 def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
     """The student untouched, cut by its own PCA, and with its head solved."""
     name = recipe.student
-    plain = TorchEncoder(untouched(name), name=name)
+    shape = StudentSpec.parse(name).shape
+    # A shape was cut on sentences: it is read again, not cut again.
+    model = untouched(name) if shape is None else without_head(load_model(run / "init"))
+    plain = TorchEncoder(model, name=name)
     kept = Remembering(plain)
     vectors = kept.encode(texts)
     yield _Contender(

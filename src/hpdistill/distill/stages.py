@@ -42,6 +42,7 @@ from hpdistill.student import (
     StudentSpec,
     build_static,
     build_student,
+    check_student,
     is_sentence_encoder,
     is_static,
     pooled_backbone,
@@ -132,7 +133,8 @@ def check_before_embedding(
 
     Raises:
         UsageError: k is larger than the teacher's width or than the sentences allow, or the
-            student names layers that its model lacks, or a vocabulary that its tokenizer refuses.
+            student names layers that its model lacks, a shape that it cannot have, or a
+            vocabulary that its tokenizer refuses.
         CorpusError: Too few sentences to hold some out.
     """
     if corpus.count("validation") < MIN_VALIDATION:
@@ -147,7 +149,7 @@ def check_before_embedding(
     if StudentSpec.parse(recipe.student).static:
         check_vocabulary(read_tokenizer(base_model(recipe, report).path), recipe.static)
     else:
-        build_student(recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report)
+        check_student(recipe.student, recipe.dim, report=report)
 
 
 def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:
@@ -308,11 +310,11 @@ def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) 
     Beside it: the PCA of the untouched student's own unit vectors, the cheap alternative that
     distillation has to beat.
     """
-    student = build_student(
-        recipe.student, recipe.dim, recipe.head, seed=recipe.seed, report=report
-    )
     wanted = evenly(corpus.count("train"), recipe.head.ridge_sentences)
     sample = list(compress(chain.from_iterable(corpus.chunks("train", 8192)), wanted))
+    student = build_student(
+        recipe.student, recipe.dim, recipe.head, seed=recipe.seed, texts=sample, report=report
+    )
     pooled = pooled_backbone(student, sample, report=report)
     if recipe.head.init == "ridge":
         targets = np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False)
