@@ -47,7 +47,7 @@ $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
-	$(INSTALL) -e '.[train,eval,search,milvus,dev]'
+	$(INSTALL) -e '.[train,augment,eval,search,milvus,dev]'
 	@touch $@ $(VENV)/.train
 
 $(VENV)/.weights: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpdistill.errors import (
+        AugmentError,
         CorpusError,
         EvaluationError,
         ExportError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hpdistill.projection import Projection, fit_pca
     from hpdistill.pytorch import TorchEncoder
     from hpdistill.recipe import (
+        AugmentRecipe,
         CorpusRecipe,
         HeadRecipe,
         ProjectionRecipe,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from hpdistill.search import Document, Hit, Index, Space
 
 __all__ = [
+    "AugmentError",
+    "AugmentRecipe",
     "CorpusError",
     "CorpusRecipe",
     "Document",
@@ -81,6 +85,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": (
+        "AugmentError",
         "CorpusError",
         "EvaluationError",
         "ExportError",
@@ -94,6 +99,7 @@ _HOMES = {
     "projection": ("Projection", "fit_pca"),
     "pytorch": ("TorchEncoder",),
     "recipe": (
+        "AugmentRecipe",
         "CorpusRecipe",
         "HeadRecipe",
         "ProjectionRecipe",

@@ -6,6 +6,7 @@ is a bug. The command line prints the message, then the hint, and exits with cod
     HpdError
     ├── UsageError      a value that cannot be used: k of 0, an unknown loss, a bad recipe
     ├── CorpusError     text that cannot be read, or not enough of it
+    ├── AugmentError    a dictionary that is not there, a translator that fails
     ├── WeightsError    a model that cannot be found, fetched, verified or trusted
     ├── StoreError      teacher embeddings that are damaged or cannot be computed
     ├── RunError        a run directory that holds something else
@@ -15,6 +16,7 @@ is a bug. The command line prints the message, then the hint, and exits with cod
 """
 
 __all__ = [
+    "AugmentError",
     "CorpusError",
     "EvaluationError",
     "ExportError",
@@ -46,6 +48,10 @@ class UsageError(HpdError):
 
 class CorpusError(HpdError):
     """Text that cannot be read, or not enough of it."""
+
+
+class AugmentError(HpdError):
+    """A dictionary that is not there, or a translator that is not there or fails."""
 
 
 class WeightsError(HpdError):

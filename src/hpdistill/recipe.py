@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from hpdistill.files import atomic_path, json_hash
 from hpdistill.strict import build
 
 __all__ = [
+    "AugmentRecipe",
     "Choices",
     "CorpusRecipe",
     "HeadRecipe",
@@ -86,6 +88,42 @@ class CorpusRecipe:
         )
         _check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
         _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentRecipe:
+    """Copies of the training sentences, said in other words (paper, section 4.1)."""
+
+    methods: tuple[str, ...]
+    """`wordnet` replaces words by synonyms, `backtranslate` translates there and back."""
+    share: float = 0.3
+    """WordNet: share of a sentence's content words to replace, at least one."""
+    senses: int = 1
+    """WordNet: synonyms of so many of a word's senses, the most frequent first."""
+    dictionary: str | None = None
+    """WordNet: a folder of `data.noun`, `index.noun`...; None: Debian's, nltk's, or one of `wn`."""
+    translator: Literal["apertium", "marian"] = "apertium"
+    language: str | None = None
+    """Back translation goes through this language; None: `spa` for Apertium, `es` for Marian."""
+    models: tuple[str, ...] = ()
+    """Marian: the models there and back, hub ids or folders; none: OPUS-MT's of `language`."""
+    min_similarity: float = 0.8
+    """Copies whose cosine to their original, by the teacher, is lower are dropped; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        methods = ("wordnet", "backtranslate")
+        good = len(self.methods) > 0 and len(set(self.methods)) == len(self.methods)
+        allowed = f"one or more of {', '.join(methods)}, each once"
+        _check("methods", self.methods, good and set(self.methods) <= set(methods), allowed)
+        _check("share", self.share, 0 < self.share <= 1, "above 0, at most 1")
+        _check("senses", self.senses, self.senses >= 1, "1 or more")
+        _check_choice("translator", self.translator, ("apertium", "marian"))
+        good = self.language is None or re.fullmatch(r"[A-Za-z_]{2,16}", self.language) is not None
+        _check("language", self.language, good, "a code of letters such as spa, or unset")
+        good = len(self.models) in (0, 2)
+        _check("models", self.models, good, "two, there and back, or none")
+        good = 0 <= self.min_similarity < 1
+        _check("min_similarity", self.min_similarity, good, "at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +371,8 @@ class Recipe(Choices):
     dim: int = 128
     seed: int = 0
     corpus: CorpusRecipe
+    augment: AugmentRecipe | None = None
+    """None: the sentences as they are."""
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
     head: HeadRecipe = field(default_factory=HeadRecipe)

@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 for _module in (
+    "augment",
     "demo",
     "distill",
     "encode",

@@ -61,6 +61,22 @@ def distill(
             metavar="SRC", help="Hold out sentences of these sources only. Repeat for more."
         ),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHODS",
+            help="Train on copies, too: wordnet, backtranslate, or both with a comma between. "
+            "[augment] of a recipe says how.",
+        ),
+    ] = None,
+    translator: Annotated[
+        str | None,
+        typer.Option(help="Of --augment backtranslate: apertium or marian. [default: apertium]"),
+    ] = None,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(help="Drop copies whose cosine to their original is less. [default: 0.8]"),
+    ] = None,
     anchor: Annotated[
         float | None,
         typer.Option(
@@ -141,6 +157,9 @@ def distill(
         "corpus.limit": limit,
         "corpus.validation": validation,
         "corpus.validation_sources": validation_sentences,
+        "augment.methods": augment.split(",") if augment is not None else None,
+        "augment.translator": translator,
+        "augment.min_similarity": min_similarity,
         "teacher.precision": teacher_precision,
         "projection.centred": centred,
         "head.init": head,

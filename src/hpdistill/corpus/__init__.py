@@ -11,9 +11,10 @@ from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
 from hpdistill.corpus.exclusion import excluded_keys
 from hpdistill.corpus.nli import NliPair, Triplet, TripletSummary, read_nli, read_triplets
 from hpdistill.corpus.readers import read_source
-from hpdistill.corpus.store import Corpus, Split
+from hpdistill.corpus.store import Copies, Corpus, Split
 
 __all__ = [
+    "Copies",
     "Corpus",
     "CorpusSummary",
     "NliPair",

@@ -1,4 +1,4 @@
-"""Libraries of the `train` extra, imported only when they are needed."""
+"""Libraries of extras, imported only when they are needed."""
 
 import importlib
 from typing import Any
@@ -6,8 +6,12 @@ from typing import Any
 from hpdistill.errors import UsageError
 
 
-def extra(module: str) -> Any:  # noqa: ANN401 - any module
+def extra(module: str, name: str = "train") -> Any:  # noqa: ANN401 - any module
     """Import a module that the base install does not bring.
+
+    Args:
+        module: To import.
+        name: Of the extra that brings it.
 
     Raises:
         UsageError: It is not installed.
@@ -17,5 +21,5 @@ def extra(module: str) -> Any:  # noqa: ANN401 - any module
     except ModuleNotFoundError as error:
         raise UsageError(
             f"this needs the Python package {error.name}, which is not installed",
-            hint="pip install 'hpdistill[train]'",
+            hint=f"pip install 'hpdistill[{name}]'",
         ) from error

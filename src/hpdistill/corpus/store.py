@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.corpus._extra import extra
 from hpdistill.errors import CorpusError, RunError, UsageError
-from hpdistill.files import read_json
+from hpdistill.files import json_hash, read_json
 
-__all__ = ["SPLITS", "SUMMARY", "Corpus", "Split"]
+__all__ = ["SPLITS", "SUMMARY", "Copies", "Corpus", "Split"]
 
 Split: TypeAlias = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -19,12 +23,27 @@ _BATCH = 8192
 _BUFFER = 1 << 20
 
 
-class Corpus:
-    """Cleaned sentences of both splits, read as a stream. Make one with `Corpus.open`."""
+class Copies(NamedTuple):
+    """The copies of an augmented corpus, in file order."""
 
-    def __init__(self, directory: Path, summary: dict[str, Any]) -> None:
+    originals: NDArray[np.int64]
+    """Row of each one's original in the training split, shape (copies,), ascending."""
+    augmenters: list[str]
+    """What made each."""
+
+
+class Corpus:
+    """Cleaned sentences of both splits, read as a stream. Make one with `Corpus.open`.
+
+    In an augmented corpus the training split holds the sentences as they are, then their copies.
+    """
+
+    def __init__(
+        self, directory: Path, summary: dict[str, Any], kept: NDArray[np.bool_] | None = None
+    ) -> None:
         self.directory = directory
         self.summary = summary
+        self._kept = kept
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -51,21 +70,54 @@ class Corpus:
                     )
         return corpus
 
+    def keeping(self, kept: NDArray[np.bool_]) -> "Corpus":
+        """The same corpus without some of its copies.
+
+        Args:
+            kept: Shape (training sentences,); true for every original.
+        """
+        assert len(kept) == int(self.summary["train"])
+        assert kept[: self.originals].all()
+        return Corpus(self.directory, self.summary, kept)
+
     @property
     def text_hash(self) -> str:
         """Sha256 over all texts in order, and their split, in hexadecimal."""
-        return str(self.summary["text_hash"])
+        whole = str(self.summary["text_hash"])
+        if self._kept is None:
+            return whole
+        return json_hash([whole, np.flatnonzero(~self._kept).tolist()])
+
+    @property
+    def originals(self) -> int:
+        """Training sentences that are no copies; they come first."""
+        return int(self.summary.get("originals", self.summary["train"]))
 
     def count(self, split: Split) -> int:
         """Number of sentences of a split."""
+        if self._kept is not None and split == "train":
+            return int(self._kept.sum())
         return int(self.summary[split])
+
+    def copies(self) -> Copies:
+        """Where every copy comes from, those not kept included.
+
+        Raises:
+            CorpusError: The file is damaged.
+        """
+        with self._reader("train") as file:
+            if self.originals == file.metadata.num_rows:
+                return Copies(np.empty(0, np.int64), [])
+            table = file.read(columns=["original", "augmenter"]).slice(self.originals)
+        return Copies(table["original"].to_numpy(), table["augmenter"].to_pylist())
 
     def chunks(self, split: Split, size: int) -> Iterator[list[str]]:
         """Stream a split in file order, in memory that does not grow with the corpus.
 
         Args:
             split: `train` or `validation`.
-            size: Sentences of every chunk but the last.
+            size: Sentences of every chunk but the last, and the last before the copies: the
+                sentences as they are make the same chunks, whatever copies follow them.
 
         Raises:
             CorpusError: The file is damaged; raised when the iteration reaches the damage.
@@ -82,18 +134,30 @@ class Corpus:
             CorpusError: The file is damaged.
         """
         count = self.count(split) if limit is None else min(limit, self.count(split))
-        return next(self._chunks(split, count), []) if count > 0 else []
+        return list(islice(chain.from_iterable(self._chunks(split, max(count, 1))), count))
 
     def _chunks(self, split: Split, size: int) -> Iterator[list[str]]:
         held: list[str] = []
-        with self._reader(split) as file:
-            for batch in file.iter_batches(batch_size=min(size, _BATCH), columns=["text"]):
-                held += batch.column(0).to_pylist()
-                while len(held) >= size:
-                    yield held[:size]
-                    held = held[size:]
+        left = self.originals if split == "train" else self.count(split)
+        for texts in self._batches(split, min(size, _BATCH)):
+            held += texts
+            while held and len(held) >= (taken := min(size, left)):
+                yield held[:taken]
+                held = held[taken:]
+                left = left - taken or self.count(split)
         if held:
             yield held
+
+    def _batches(self, split: Split, size: int) -> Iterator[list[str]]:
+        done = 0
+        with self._reader(split) as file:
+            for batch in file.iter_batches(batch_size=size, columns=["text"]):
+                texts = batch.column(0)
+                if self._kept is not None and split == "train":
+                    mask = self._kept[done : done + len(texts)]
+                    texts = texts.filter(extra("pyarrow").array(mask))
+                    done += len(mask)
+                yield texts.to_pylist()
 
     def _path(self, split: Split) -> Path:
         return self.directory / f"{split}.parquet"

@@ -76,6 +76,9 @@ def write_report(
 def _card(recipe: Recipe, teacher: str, markdown: str, stages: dict[str, Any]) -> str:
     corpus = stages["corpus"]["facts"]
     training = stages["training"]["facts"]
+    sentences = corpus.get("originals", corpus["train"])
+    made = stages["copies"]["facts"]["copies"] if "copies" in stages else {}
+    copies = "".join(f" and {by['kept']:,} copies by {name}" for name, by in made.items())
     spec = StudentSpec.parse(recipe.student)
     batch_size = recipe.training.settled(static=spec.static).batch_size
     names = [spec.model, *(member.model for member in recipe.teachers)]
@@ -119,7 +122,7 @@ that were not trained on. Speed: one model after the other; PyTorch in float32.
 
 ## Made from
 
-{corpus["train"]:,} unlabelled sentences; {training["steps"]:,} steps of
+{sentences:,} unlabelled sentences{copies}; {training["steps"]:,} steps of
 {batch_size} in {training["seconds"] / 60:.0f} minutes ({training["precision"]}).
 All choices: `recipe.toml`.
 

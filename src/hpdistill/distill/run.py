@@ -1,23 +1,26 @@
 """One distillation from sentences to a model directory, resumable at every arrow."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, content_hashes
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
 from hpdistill.distill.report import write_report
 from hpdistill.distill.stages import (
+    KEPT,
     Member,
     base_model,
     check_before_embedding,
     corpus_inputs,
     embed,
+    filter_copies,
     joint_shards,
     make_corpus,
     make_student,
@@ -110,21 +113,23 @@ class _Run:
     teacher: list[Member]
     manifest: Manifest
     report: Report
+    kept: NDArray[np.bool_] | None = None
+    """Which training sentences are trained on; None: all."""
 
     def all(self) -> Distilled:
         corpus_hash = self._stage(
             "corpus",
-            corpus_inputs(self.recipe),
+            corpus_inputs(self.recipe, self.report),
             lambda: make_corpus(self.recipe, self.out, self.report),
             "corpus/summary.json",
         )["hash"]
         # Opened even if nothing is left to do, so that damage does not pass for a finished run.
-        self.corpus = Corpus.open(self.out / "corpus")
+        self.whole = self.corpus = Corpus.open(self.out / "corpus")
         teacher = self._stage("teacher", self._teacher_inputs(corpus_hash), self._embed)
         targets_hash = self._stage(
             "targets",
             [
-                teacher["hash"],
+                self._filtered(teacher["hash"]),
                 [encoder["precision"] for encoder in teacher["encoders"]],
                 self.recipe.dim,
                 self._section("projection"),
@@ -161,14 +166,36 @@ class _Run:
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
 
     @cached_property
-    def embedded(self) -> list[EmbeddedCorpus]:
+    def embedded_whole(self) -> list[EmbeddedCorpus]:
         """The teacher's embeddings; what is in the store is only looked up."""
-        return embed(self.teacher, self.corpus, self.recipe, self.store, self.report)
+        return embed(self.teacher, self.whole, self.recipe, self.store, self.report)
+
+    @property
+    def embedded(self) -> list[EmbeddedCorpus]:
+        """Those of the sentences that are trained on, and of the validation split."""
+        return [replace(encoder, kept=self.kept) for encoder in self.embedded_whole]
 
     @cached_property
     def validation(self) -> Embeddings:
         """The teacher's unit vectors of the validation split, (m, width)."""
         return np.concatenate(list(joint_shards(self.embedded, self.teacher, "validation")))
+
+    def _filtered(self, teacher_hash: str) -> str:
+        """Drop the copies that mean something else; the hash of the stage, if there is one."""
+        augment = self.recipe.augment
+        if augment is None:
+            return teacher_hash
+        found = self._stage(
+            "copies",
+            [teacher_hash, augment.min_similarity],
+            lambda: filter_copies(
+                self.embedded_whole, self.teacher, self.whole, augment.min_similarity, self.out
+            ),
+            str(KEPT),
+        )
+        self.kept = np.load(self.out / KEPT, allow_pickle=False)
+        self.corpus = self.whole.keeping(self.kept)
+        return str(found["hash"])
 
     def _stage(
         self, name: str, inputs: object, work: Callable[[], dict[str, Any]], *outputs: str
@@ -187,8 +214,8 @@ class _Run:
 
     def _embed(self) -> dict[str, Any]:
         check_before_embedding(self.recipe, self.teacher, self.corpus, self.report)
-        sentences = self.corpus.count("train") + self.corpus.count("validation")
-        pairs = zip(self.teacher, self.embedded, strict=True)
+        sentences = self.whole.count("train") + self.whole.count("validation")
+        pairs = zip(self.teacher, self.embedded_whole, strict=True)
         return {
             "encoders": [
                 {

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
+from hpdistill.corpus.augment import add_copies, open_augmenter
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import CorpusError, UsageError
@@ -53,11 +54,13 @@ from hpdistill.teacher import EmbeddedCorpus, embed_corpus, side_by_side, text_h
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
+    "KEPT",
     "Member",
     "base_model",
     "check_before_embedding",
     "corpus_inputs",
     "embed",
+    "filter_copies",
     "joint_shards",
     "make_corpus",
     "make_student",
@@ -71,6 +74,9 @@ __all__ = [
 
 MIN_VALIDATION = 3
 """Sentences that fidelity needs."""
+
+KEPT = Path("corpus") / "kept.npy"
+"""Which training sentences are trained on, in a run that augments."""
 
 TOKEN_CHUNK = 4096
 """Tokens that are embedded between two writes to the store."""
@@ -115,15 +121,26 @@ def base_model(recipe: Recipe, report: Report) -> ModelSource:
     return resolve(name, report=report)
 
 
-def corpus_inputs(recipe: Recipe) -> dict[str, Any]:
-    """What decides the corpus: the recipe's part, the seed, and the content of every source."""
+def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
+    """What decides the corpus: the recipe's part, the seed, and the content of every source.
+
+    Raises:
+        AugmentError: There is no such augmenter here.
+    """
     held_out = recipe.corpus.validation_sources or ()
     contents = content_hashes([*recipe.corpus.sources, *held_out, *recipe.corpus.exclude])
     choices = asdict(recipe.corpus)
     if not held_out:
         # Runs from before there was this choice stay complete.
         del choices["validation_sources"]
-    return {"recipe": choices, "seed": recipe.seed, "contents": contents}
+    inputs = {"recipe": choices, "seed": recipe.seed, "contents": contents}
+    if recipe.augment is None:
+        return inputs
+    identities = []
+    for method in recipe.augment.methods:
+        with open_augmenter(method, recipe.augment, seed=recipe.seed, report=report) as augmenter:
+            identities.append(augmenter.identity)
+    return {**inputs, "augmenters": identities}
 
 
 def check_before_embedding(
@@ -153,10 +170,77 @@ def check_before_embedding(
 
 
 def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:
-    """Read, clean and split the sentences into `RUN/corpus`."""
+    """Read, clean and split the sentences into `RUN/corpus`, with copies if the recipe says so.
+
+    Copies are kept in `RUN/copies`, block by block, until the whole is there.
+    """
     with atomic_directory(run / "corpus") as temporary:
-        summary = build_corpus(recipe.corpus, temporary, seed=recipe.seed, report=report)
-    return summary.to_dict()
+        summary = build_corpus(recipe.corpus, temporary, seed=recipe.seed, report=report).to_dict()
+        if recipe.augment is not None:
+            summary = add_copies(
+                temporary,
+                recipe.augment,
+                exclude=recipe.corpus.exclude,
+                seed=recipe.seed,
+                work=run / "copies",
+                report=report,
+            )
+    return summary
+
+
+def filter_copies(
+    embedded: Sequence[EmbeddedCorpus],
+    teacher: Sequence[Member],
+    corpus: Corpus,
+    threshold: float,
+    run: Path,
+) -> dict[str, Any]:
+    """Decide which copies mean what their originals do, in `RUN/corpus/kept.npy`.
+
+    Args:
+        embedded: The whole corpus, by each encoder of the teacher.
+        teacher: Its encoders.
+        corpus: The whole corpus.
+        threshold: The least cosine of the teacher's vectors.
+        run: The run directory.
+    """
+    copies = corpus.copies()
+    first = corpus.originals
+
+    def of_originals() -> Iterator[NDArray[np.float32]]:
+        start = 0
+        for shard in joint_shards(embedded, teacher, "train"):
+            if start >= first:
+                return
+            low, high = np.searchsorted(copies.originals, [start, start + len(shard)])
+            yield from shard[copies.originals[low:high] - start]
+            start += len(shard)
+
+    def of_copies() -> Iterator[NDArray[np.float32]]:
+        start = 0
+        for shard in joint_shards(embedded, teacher, "train"):
+            if start >= first:  # a shard holds no copies beside originals
+                yield from shard
+            start += len(shard)
+
+    pairs = zip(of_originals(), of_copies(), strict=True)
+    cosines = np.fromiter((a @ b for a, b in pairs), np.float32, len(copies.originals))
+    good = cosines >= threshold if threshold > 0 else np.ones(len(cosines), np.bool_)
+    kept = np.concatenate([np.ones(first, np.bool_), good])
+    with atomic_path(run / KEPT) as temporary, temporary.open("wb") as handle:
+        np.save(handle, kept, allow_pickle=False)
+    made = np.array(copies.augmenters, dtype=np.str_)
+    return {
+        "threshold": threshold,
+        "copies": {
+            name: {
+                "kept": int(good[made == name].sum()),
+                "dissimilar": int((~good[made == name]).sum()),
+                "similarity": round(float(cosines[made == name].mean()), 4),
+            }
+            for name in sorted(set(copies.augmenters))
+        },
+    }
 
 
 def embed(

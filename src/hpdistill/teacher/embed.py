@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, Split
 from hpdistill.encoder import Embeddings
@@ -35,6 +36,8 @@ class EmbeddedCorpus:
     calibration: dict[str, Any] | None
     computed: int = field(default=0)
     """Sentences embedded in this call; the rest was in the store."""
+    kept: NDArray[np.bool_] | None = None
+    """Training sentences whose vectors are given; None: all."""
 
     @property
     def seconds(self) -> float:
@@ -45,8 +48,15 @@ class EmbeddedCorpus:
 
     def shards(self, split: Split) -> Iterator[Embeddings]:
         """Arrays of shape (n_i, width), float32, in the order of the corpus."""
+        done = 0
         for key in self.keys[split]:
-            yield self.store.read(key)
+            vectors = self.store.read(key)
+            if self.kept is not None and split == "train":
+                mask = self.kept[done : done + len(vectors)]
+                done += len(vectors)
+                vectors = vectors[mask]
+            if len(vectors):
+                yield vectors
 
 
 def encoder_identity(source: ModelSource) -> dict[str, str]:

@@ -42,7 +42,10 @@ _WANTED = re.compile(
     r"(?:\d+_\w+/)?(?:[\w.-]+\.json|model\.safetensors)|(?:vocab|merges)\.txt|[\w.-]+\.model"
     r"|README\.md|LICENSE(?:\.\w+)?"
 )
-_HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "README.md", "LICENSE*"]
+_HUB_PATTERNS = [
+    *("*.safetensors", "*.json", "*.txt", "*.model", "*.spm"),
+    *("README.md", "LICENSE*"),
+]
 _HUB_IGNORED = ["onnx/*", "openvino/*", "*.bin", "*.py", "*.pkl", "*.pt", "*.pth", "*.ckpt"]
 
 # Whatever a damaged or hostile zip makes zipfile raise.
