@@ -67,6 +67,7 @@ def test_an_unknown_row_is_one_line(hpd: Hpd, tmp_path: Path):
         (["--data", "nowhere", "--out", "x"], "nowhere does not exist"),
         (["--data", "nowhere", "--out", "x", "--scale", "huge"], "allowed: tiny, cpu, full"),
         (["--list", "--model", "mpent=x"], "neither a row nor weights"),
+        (["--data", "nowhere", "--out", "x", "--augment", "wordnte"], "wordnte"),
     ],
 )
 def test_bad_input_is_one_line(hpd: Hpd, arguments: list[str], complaint: str):

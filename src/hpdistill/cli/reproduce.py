@@ -75,6 +75,14 @@ def reproduce(
         Path | None,
         typer.Option(metavar="DIR", help="Keep embeddings of the sentences here."),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHODS",
+            help="Distil on copies, too: wordnet, backtranslate, both with a comma between, or "
+            "none. [default: the scale's]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all rows.")] = 0,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables as Markdown.")
@@ -120,6 +128,7 @@ def reproduce(
             exclude=exclude or (),
             models=model or (),
             store=store,
+            augment=augment,
             seed=seed,
             report=report,
         )

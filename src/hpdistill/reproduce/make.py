@@ -106,7 +106,7 @@ class Made:
     directory: Path
     """Where what is measured of it is kept."""
     facts: Mapping[str, Any]
-    """Of its making: some of `made_s, steps, sentences, excluded_sentences, triplets,
+    """Of its making: some of `made_s, steps, sentences, excluded_sentences, copies, triplets,
     excluded_pairs, fidelity`."""
 
     @property
@@ -270,6 +270,7 @@ def _recipe(planned: Planned, below: Made, width: int, materials: Materials) -> 
         dim=width,
         seed=materials.seed,
         corpus=materials.corpus,
+        augment=scale.augment,
         teacher=TeacherRecipe(precision=scale.teacher_precision),
         projection=chosen.projection,
         head=chosen.head,
@@ -290,11 +291,13 @@ def _distil(
         report=report,
     )
     corpus, training = (made.stages[stage]["facts"] for stage in ("corpus", "training"))
+    copies = made.stages.get("copies", {}).get("facts", {}).get("copies", {})
     return made.model, {
         "made_s": training["seconds"],
         "steps": training["steps"],
         "sentences": corpus["train"],
         "excluded_sentences": corpus["dropped"]["excluded"],
+        "copies": sum(kind["kept"] for kind in copies.values()),
         "fidelity": made.rows[-1]["spearman"],
     }
 

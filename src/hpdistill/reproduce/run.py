@@ -45,6 +45,7 @@ def reproduce(
     exclude: Sequence[str] = (),
     models: Sequence[str] = (),
     store: Path | None = None,
+    augment: str | None = None,
     seed: int = 0,
     stand_ins: Mapping[str, StandIn] | None = None,
     report: Report = silent,
@@ -64,6 +65,8 @@ def reproduce(
             `data` and of a folder or file `retrieval` never are.
         models: `NAME=MODEL`: weights for a row or for a hub id that a row is made from.
         store: Where embeddings of the corpus are kept; None: in `out`.
+        augment: Copies of the sentences for distilled rows, `wordnet`, `backtranslate` or both with
+            a comma between, or `none`; None: the scale's.
         seed: Of every training and sample.
         stand_ins: By hub id, what is used where it cannot be had; None: the package's.
         report: Progress.
@@ -71,8 +74,8 @@ def reproduce(
     Returns:
         Flat rows in the order of the tables: `row, title, kind, how, scale, seed, tables`;
         `weights` (`own`, or what was used instead), `missing` (why it cannot be made here, or
-        None), `model` (its directory); `made_s, steps, sentences, excluded_sentences, triplets,
-        excluded_pairs, fidelity`; `dim, precision, parameters, sentences_per_second`; the STS
+        None), `model` (its directory); `made_s, steps, sentences, excluded_sentences, copies,
+        triplets, excluded_pairs, fidelity`; `dim, precision, parameters, sentences_per_second`; the STS
         tasks, `average, average_present, tasks_present`; `teacher`, and `retention` against it;
         `mrr10, search_s, vector_bytes` and the rest of `measure_retrieval`; `mrr_retention,
         search_ratio, memory_ratio` against the teacher. What others published has the same names
@@ -86,7 +89,7 @@ def reproduce(
     """
     catalogue = load_catalogue()
     chosen = catalogue.select(names)
-    size = load_scale(scale)
+    size = load_scale(scale).augmented(augment)
     if data is None and retrieval is None:
         raise UsageError(
             "there is nothing to measure by", hint="Give --data DIR, --retrieval SRC, or both."
@@ -228,6 +231,7 @@ _FACTS = (
     "steps",
     "sentences",
     "excluded_sentences",
+    "copies",
     "triplets",
     "excluded_pairs",
     "fidelity",

@@ -1,12 +1,12 @@
 """How much is spent on a row: the same data and budget for all rows of a table."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from hpdistill.errors import UsageError
-from hpdistill.recipe import HeadRecipe, ProjectionRecipe, TrainingRecipe
+from hpdistill.recipe import AugmentRecipe, HeadRecipe, ProjectionRecipe, TrainingRecipe
 from hpdistill.reproduce.row import read_toml
 from hpdistill.strict import build
 
@@ -74,6 +74,8 @@ class Scale:
     teacher_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     timed_sentences: int
     """Sentences by which the speed is measured."""
+    augment: AugmentRecipe | None = None
+    """Copies of the sentences, for distilled rows."""
     simcse: SimcseScale
     paper: HpdScale
     """The method as its authors ran it."""
@@ -83,6 +85,24 @@ class Scale:
     def __post_init__(self) -> None:
         if self.timed_sentences < 1:
             raise UsageError(f"timed_sentences is {self.timed_sentences}; allowed: 1 or more")
+
+    def augmented(self, methods: str | None) -> Self:
+        """With other copies of the sentences.
+
+        Args:
+            methods: `none`, or names of augmenters with commas between; None leaves it as it is.
+
+        Raises:
+            UsageError: There is no such augmenter.
+        """
+        if methods is None:
+            return self
+        if methods == "none":
+            return replace(self, augment=None)
+        names = tuple(methods.split(","))
+        if self.augment is None:
+            return replace(self, augment=AugmentRecipe(methods=names))
+        return replace(self, augment=replace(self.augment, methods=names))
 
 
 def load_scale(name: str) -> Scale:
