@@ -63,10 +63,10 @@ def _convert(hint: Any, value: Any, what: str, where: str) -> Any:  # noqa: ANN4
             raise UsageError(f"{what}{where} must be a list, not {value!r}")
         return tuple(_convert(arguments[0], inner, what, where) for inner in value)
     if origin is Literal:
-        if value not in arguments:
-            allowed = ", ".join(map(str, arguments))
+        if isinstance(value, str) and value not in arguments:
+            allowed = ", ".join(arguments)
             raise UsageError(f"{what}{where} is {value!r}; allowed: {allowed}")
-        return value
+        hint = str
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -195,7 +195,9 @@ def test_a_stand_in_is_named_beside_its_row(lab: Lab, tmp_path: Path):
     row = row_of(found, "simcse-minilm")
     assert row["weights"] == "stand-in: half of it"
     markdown = to_markdown(found)
-    assert "| SimCSE-MiniLM | stand-in: half of it |" in markdown
+    assert "| SimCSE-MiniLM (stand-in) | stand-in: half of it |" in markdown
+    # Nowhere under the name of the weights that it stands in for.
+    assert markdown.count("| SimCSE-MiniLM (stand-in) | ") == 2
     assert "half of it stands in for nreimers/MiniLM-L6-H384-uncased" in markdown
     assert row["dim"] == 12
 

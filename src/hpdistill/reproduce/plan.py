@@ -24,6 +24,12 @@ class Planned:
     """Why it cannot be made; empty when it can."""
 
     @property
+    def kind(self) -> str | None:
+        """Of the weights: `own`, `given`, `stand-in` or the last two; None if it cannot be made."""
+        kinds = dict.fromkeys(weights.kind for weights in self.substitutes)
+        return None if self.missing else ", ".join(sorted(kinds)) or "own"
+
+    @property
     def from_what(self) -> str:
         """The weights, in a word or two; says when they are not the row's own."""
         if self.missing:

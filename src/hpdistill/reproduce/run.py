@@ -73,10 +73,11 @@ def reproduce(
 
     Returns:
         Flat rows in the order of the tables: `row, title, kind, how, scale, seed, tables`;
-        `weights` (`own`, or what was used instead), `missing` (why it cannot be made here, or
-        None), `model` (its directory); `made_s, steps, sentences, excluded_sentences, copies,
-        triplets, excluded_pairs, fidelity`; `dim, precision, parameters, sentences_per_second`; the STS
-        tasks, `average, average_present, tasks_present`; `teacher`, and `retention` against it;
+        `weights_kind` (`own`, `given`, `stand-in`), `weights` (`own`, or what was used instead),
+        `missing` (why it cannot be made here, or None), `model` (its directory); `made_s, steps,
+        sentences, excluded_sentences, copies, triplets, excluded_pairs, fidelity`; `dim,
+        precision, parameters, sentences_per_second`; the STS tasks, `average, average_present,
+        tasks_present`; `teacher`, and `retention` against it;
         `mrr10, search_s, vector_bytes` and the rest of `measure_retrieval`; `mrr_retention,
         search_ratio, memory_ratio` against the teacher. What others published has the same names
         behind `poster_`; `poster_average_present` is of the tasks that are measured here. None
@@ -215,6 +216,7 @@ def _rows(
                 "kind": one.row.kind,
                 "how": one.row.how,
                 "tables": ", ".join(catalogue.tables_of(name)),
+                "weights_kind": one.kind,
                 "weights": one.from_what,
                 "missing": one.missing or None,
                 **_facts(made.get(name)),

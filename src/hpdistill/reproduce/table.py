@@ -66,13 +66,19 @@ def to_html(result: Reproduced) -> str:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = dict(row)
+    shown = {**row, "title": _title(row)}
     shown["dim"] = row["dim"] if row["dim"] is not None else row["poster_dim"]
     parameters = row["parameters"]
     shown["parameters_m"] = parameters / 1e6 if parameters is not None else None
     for key in ("vector_bytes", "index_bytes"):
         shown[f"{key}_mb"] = row[key] / 1e6 if row[key] is not None else None
     return shown
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """Also where there is no column for it, a figure is not to pass for that of other weights."""
+    own = row["weights_kind"] in (None, "own")
+    return row["title"] if own else f"{row['title']} ({row['weights_kind']})"
 
 
 def _named() -> list[Column]:
@@ -99,6 +105,7 @@ def _sts(result: Reproduced, rows: Sequence[Mapping[str, Any]]) -> list[Table]:
         if whole
         else _pair(rows, "average_present", f"avg of {len(present)}", ".2f")
     )
+    retention = _pair(rows, "retention", "% of teacher", ".1f")
     summary = Table(
         title=result.catalogue.sts.title,
         columns=[
@@ -106,12 +113,12 @@ def _sts(result: Reproduced, rows: Sequence[Mapping[str, Any]]) -> list[Table]:
             *_pair(rows, "parameters_m", "params M", ".1f"),
             Column(key="sentences_per_second", title="sent/s", format=".0f"),
             *average,
-            *_pair(rows, "retention", "% of teacher", ".1f"),
+            *retention,
         ],
         rows=rows,
         notes=[
             *result.catalogue.sts.notes,
-            *([] if whole else ["% of teacher°: of all seven tasks."]),
+            *(["% of teacher°: of all seven tasks."] if not whole and len(retention) > 1 else []),
         ],
     )
     tasks = [
@@ -156,7 +163,7 @@ def _retrieval(result: Reproduced, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _pictures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """As fragments of HTML."""
-    named = [{**row, "model": row["title"]} for row in rows]
+    named = [{**row, "model": _title(row)} for row in rows]
     found: list[tuple[str, Path]] = []
     with TemporaryDirectory(prefix="hpdistill-reproduce-") as scratch:
         speeds = [
