@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hpdistill.errors import UsageError
 from hpdistill.recipe import (
+    AugmentRecipe,
     CorpusRecipe,
     HeadRecipe,
     ProjectionRecipe,
@@ -26,6 +27,7 @@ RECIPE = Recipe(
     teachers=(WeightedModel(model="mpnet"), WeightedModel(model="org/other", weight=0.5)),
     student="layers:minilm:0,2,4",
     corpus=CorpusRecipe(sources=("a.txt", "pydoc")),
+    augment=AugmentRecipe(methods=("wordnet",)),
 )
 
 # Another value for every field; `test_every_field_is_tried` fails when one is added and not here.
@@ -45,6 +47,14 @@ CHANGES: dict[str, Any] = {
     "corpus.validation": 1000,
     "corpus.validation_sources": ("dev.txt",),
     "corpus.limit": 5000,
+    "augment.methods": ("wordnet", "backtranslate"),
+    "augment.share": 0.5,
+    "augment.senses": 2,
+    "augment.dictionary": "dict",
+    "augment.translator": "marian",
+    "augment.language": "cat",
+    "augment.models": ("there", "back"),
+    "augment.min_similarity": 0.9,
     "teacher.precision": "float32",
     "teacher.shard_sentences": 1024,
     "projection.centred": True,
@@ -269,6 +279,11 @@ OUT_OF_RANGE = [
     ("corpus.max_words", 0, "at least min_words"),
     ("corpus.validation", 1, "2 or more"),
     ("corpus.limit", 9, "10 or more"),
+    ("augment.share", 1.5, "above 0, at most 1"),
+    ("augment.senses", 0, "1 or more"),
+    ("augment.translator", "google", "apertium, marian"),
+    ("augment.language", "../spa", "a code of letters"),
+    ("augment.min_similarity", 1.0, "below 1"),
     ("teacher.precision", "float16", "auto, float32, bfloat16"),
     ("teacher.shard_sentences", 0, "1 or more"),
     ("projection.fit_sentences", 1, "2 or more"),
