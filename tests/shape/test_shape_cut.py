@@ -205,6 +205,16 @@ def test_the_source_is_left_as_it_was(source: Callable[[str], Path], texts: list
     assert all(torch.equal(before[name], weight) for name, weight in large.state_dict().items())
 
 
+def test_a_source_without_a_pooler_gives_a_student_without(
+    source: Callable[[str], Path], texts: list[str]
+) -> None:
+    model = load_model(source("bert"))
+    large = model[0].auto_model
+    large.pooler = None
+    sizes = Shape(layers=1).settle(large.config)
+    assert Cutter(large, sizes, token_batches(model, texts)).cut().pooler is None
+
+
 def test_steps_are_reported(source: Callable[[str], Path], texts: list[str]) -> None:
     calls: list[tuple[str, int, int]] = []
     spec = f"shape:from={source('bert')},layers=2"

@@ -394,12 +394,13 @@ class Cutter:
         self._set_norm(own.norm2)
 
     def _pooler(self) -> None:
-        """Nothing here reads it, but the file has it."""
-        pooler = getattr(self._model, "pooler", None)
-        if pooler is not None:
-            dense = self.source.pooler.dense
-            pooler.dense.weight.copy_(self._rotation.T @ dense.weight.double() @ self._rotation)
-            pooler.dense.bias.copy_(self._rotation.T @ dense.bias.double())
+        """Nothing here reads it, but most files have it."""
+        if self.source.pooler is None:
+            self._model.pooler = None
+            return
+        dense, own = self.source.pooler.dense, self._model.pooler.dense
+        own.weight.copy_(self._rotation.T @ dense.weight.double() @ self._rotation)
+        own.bias.copy_(self._rotation.T @ dense.bias.double())
 
 
 def _largest(worth: torch.Tensor, count: int) -> torch.Tensor:
