@@ -1,11 +1,9 @@
 """Every choice of a training, in one frozen value that reads and writes TOML."""
 
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ import tomli_w
 
 from hpdistill.errors import UsageError
 from hpdistill.files import atomic_path, json_hash
+from hpdistill.strict import build
 
 __all__ = [
     "AugmentRecipe",
@@ -337,7 +336,7 @@ class Choices:
         Raises:
             UsageError: An unknown key, or a value of the wrong type or range.
         """
-        return typing.cast("Self", _build(cls, data, ""))
+        return build(cls, data, what="recipe")
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -513,47 +512,4 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - nested dicts of anything
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return value
-
-
-def _build(kind: type, data: object, where: str) -> object:
-    """Make a dataclass of `kind` from nested dicts, checking every key and type."""
-    if not isinstance(data, dict):
-        raise UsageError(f"recipe: {where or 'the file'} must be a table, not {data!r}")
-    hints = typing.get_type_hints(kind)
-    names = [item.name for item in dataclasses.fields(kind)]
-    values = {}
-    for key, value in data.items():
-        if key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
-            raise UsageError(
-                f"recipe: unknown key {where}{key}; allowed: {', '.join(names)}",
-                hint=f"Did you mean {near[0]}?" if near else "",
-            )
-        values[key] = _convert(hints[key], value, f"{where}{key}")
-    for item in dataclasses.fields(kind):
-        required = (
-            item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        )
-        if required and item.name not in values:
-            raise UsageError(f"recipe: {where}{item.name} is missing")
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any field type
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast("type", hint), value, f"{where}.")
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise UsageError(f"recipe: {where} must be a list, not {value!r}")
-        return tuple(_convert(arguments[0], inner, where) for inner in value)
-    if origin is Literal:
-        hint = str
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UsageError(f"recipe: {where} must be of type {hint.__name__}, not {value!r}")
     return value

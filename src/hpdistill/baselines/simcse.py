@@ -41,6 +41,8 @@ CODE = 1
 FORMAT = 1
 
 TOKENIZED_AT_ONCE = 16_384
+SHAPED_ON = 10_000
+"""Sentences, as many as a distillation takes."""
 
 SAMPLE = 10_000
 """Sentences that a shape is cut on; as many as a distillation takes."""
@@ -242,6 +244,12 @@ class _Run:
             **trained.to_dict(),
             "best_score": best,
         }
+
+    def _sample(self) -> list[str]:
+        """Of all sentences, what a backbone is cut to a shape on."""
+        texts = list(dict.fromkeys(text for column in self.examples[0] for text in column))
+        count = min(SHAPED_ON, len(texts))
+        return random.Random(self.recipe.seed).sample(texts, count)  # noqa: S311
 
     def _score(self, model: SentenceTransformer, bfloat16: bool) -> Any:  # noqa: ANN401
         if self.development is None:

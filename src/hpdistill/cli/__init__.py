@@ -32,6 +32,7 @@ for _module in (
     "index",
     "models",
     "reduce",
+    "reproduce",
     "search",
     "train",
 ):
