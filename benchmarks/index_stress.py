@@ -154,9 +154,14 @@ def save_on(*, path: str, dim: int) -> None:
     while True:
         index.add([document(f"d{count}")], vectors[count : count + 1])
         count += 1
-        print("save", count, flush=True)
+        say(f"save {count}")
         index.save(Path(path))
-        print("saved", count, flush=True)
+        say(f"saved {count}")
+
+
+def say(line: str) -> None:
+    """In one write: a process that is killed has said all of it or nothing."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def kill(label: str, options: argparse.Namespace, work: Path) -> dict[str, Any]:
