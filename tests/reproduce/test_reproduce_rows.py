@@ -246,3 +246,17 @@ def test_models_that_the_user_gives_must_be_there(lab: Lab):
     supply = Supply(given={"simcse-mpnet": "./nowhere"})
     with pytest.raises(WeightsError, match="nowhere"):
         plan(CATALOGUE, ["simcse-mpnet"], supply, labelled=True)
+
+
+def test_copies_are_the_scales_or_those_asked_for():
+    full, cpu = load_scale("full"), load_scale("cpu")
+    assert full.augmented(None) == full
+    assert full.augmented("none").augment is None
+    assert full.augment is not None
+    some = full.augmented("wordnet").augment
+    assert some is not None
+    assert (some.methods, some.translator) == (("wordnet",), full.augment.translator)
+    assert cpu.augment is None
+    assert cpu.augmented("wordnet,backtranslate").augment is not None
+    with pytest.raises(UsageError, match="wordnte"):
+        cpu.augmented("wordnte")
