@@ -1,6 +1,7 @@
 """Real models, made small: everything the project does runs on them in seconds."""
 
 import random
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+# A shell starts background jobs with Ctrl-C ignored, and so would every program they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = [
     "the",

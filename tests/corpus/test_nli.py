@@ -357,6 +357,7 @@ def test_nothing_left_to_hold_out_is_an_error(split_file: str, tmp_path: Path) -
 
 def test_recipes_from_before_have_the_hash_they_had() -> None:
     from hpdistill.distill.stages import corpus_inputs
+    from hpdistill.progress import silent
     from hpdistill.recipe import Recipe, WeightedModel
 
     recipe = Recipe(
@@ -365,4 +366,4 @@ def test_recipes_from_before_have_the_hash_they_had() -> None:
         corpus=CorpusRecipe(sources=("none.txt",)),
     )
     assert "validation_sources" not in recipe.to_dict()["corpus"]
-    assert "validation_sources" not in corpus_inputs(recipe)["recipe"]
+    assert "validation_sources" not in corpus_inputs(recipe, silent)["recipe"]
