@@ -44,9 +44,6 @@ TOKENIZED_AT_ONCE = 16_384
 SHAPED_ON = 10_000
 """Sentences, as many as a distillation takes."""
 
-SAMPLE = 10_000
-"""Sentences that a shape is cut on; as many as a distillation takes."""
-
 
 @dataclass(frozen=True)
 class ContrastivelyTrained:
@@ -191,11 +188,6 @@ class _Run:
             for first, second, gold in zip(subset.first, subset.second, subset.gold, strict=True)
         ]
         return text_hash(pairs)
-
-    def _sample(self) -> list[str]:
-        """Sentences for a backbone that is cut to a shape, from all over the examples."""
-        texts = self.examples[0][0]
-        return list(texts[:: -(-len(texts) // SAMPLE)])
 
     def _text_hash(self) -> str:
         columns, _ = self.examples
