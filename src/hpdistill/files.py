@@ -15,6 +15,7 @@ from typing import Any
 from hpdistill.errors import HpdError, RunError
 
 __all__ = [
+    "alone_in",
     "atomic_directory",
     "atomic_path",
     "clear_os_errors",
@@ -107,6 +108,28 @@ def make_directory(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make {path}: {error.strerror}") from error
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Keep other processes from the work in a directory that is removed when it is done.
+
+    Args:
+        directory: Existing; `.lock` in it is ours.
+
+    Raises:
+        RunError: Another process works in it, or was just removing it.
+    """
+    import fcntl  # not on Windows, where models are read all the same
+
+    with clear_os_errors(directory), (directory / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"another process is working in {directory}") from error
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise RunError(f"another process was just finishing in {directory}", hint="Try again.")
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can hold

@@ -31,6 +31,7 @@ __all__ = [
     "TokenCache",
     "Trained",
     "batches",
+    "checkpoint_directory",
     "embed_tokens",
     "fit",
     "forward",
@@ -216,6 +217,20 @@ def fit(
         precision="bfloat16 autocast" if bfloat16 else "float32",
         history=progress.history,
     )
+
+
+def checkpoint_directory(run: Path, key: str) -> Path:
+    """Where the checkpoints of a training lie in its run; those of others go.
+
+    Args:
+        run: The run directory.
+        key: Hash of all that decides the training.
+    """
+    own = run / "checkpoints" / key[:16]
+    for other in own.parent.glob("*"):
+        if other != own:
+            shutil.rmtree(other)
+    return own
 
 
 def use_bfloat16(recipe: SettledTraining, device: str) -> bool:

@@ -1,13 +1,12 @@
 """What a figure was measured on."""
 
-import importlib.metadata
 import os
 import platform
 import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["machine", "versions"]
+__all__ = ["available_cores", "machine", "versions"]
 
 _PACKAGES = (
     "hpdistill",
@@ -54,8 +53,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def versions() -> dict[str, str]:
     """Versions of what the figures depend on; packages that are not installed are left out."""
+    import importlib.metadata  # what only needs the number of cores starts sooner
+
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -89,6 +89,11 @@ class CorpusRecipe:
         _check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
         _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All sources, folders and files that decide the sentences."""
+        return (*self.sources, *(self.validation_sources or ()), *self.exclude)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentRecipe:
@@ -406,6 +411,11 @@ class NliRecipe:
         _check("nli", self.sources, len(self.sources) > 0, "at least one source of pairs")
         _check("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more, or unset")
         _check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All sources, folders and files that decide the pairs."""
+        return (*self.sources, *self.exclude)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ A block counts when its line is there and its bytes have the checksum in that li
 kill nor a power cut can leave half of one.
 """
 
-import fcntl
 import io
 import json
 import os
@@ -30,6 +29,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from hpdistill.errors import RunError, UsageError
 from hpdistill.files import (
+    alone_in,
     atomic_path,
     clear_os_errors,
     is_temporary,
@@ -109,7 +109,7 @@ def open_vectors(
     part = out.with_name(f"{out.name}.part")
     _check_part(part)
     make_directory(part)
-    with _alone(part), clear_os_errors(out):
+    with alone_in(part), clear_os_errors(out):
         # Again: whoever held the lock may have finished it.
         check_output(out, overwrite=overwrite)
         _claim(part, dict(key), overwrite=overwrite)
@@ -374,18 +374,6 @@ def _check_part(part: Path) -> None:
             return
     if part.exists():
         raise RunError(f"{part} is in the way: unfinished vectors would be kept there")
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    with clear_os_errors(part), (part / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {part}") from error
-        if os.fstat(lock.fileno()).st_nlink == 0:
-            raise RunError(f"another process was just finishing in {part}", hint="Try again.")
-        yield
 
 
 def _claim(part: Path, key: dict[str, object], *, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
-from hpdistill.errors import CorpusError, HpdError, RunError, UsageError
+from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, json_hash, make_directory, read_json, write_json
 from hpdistill.machine import machine, versions
@@ -31,8 +31,6 @@ CODE = 1
 """Raised when the same inputs give another model."""
 
 FORMAT = 1
-MIN_VALIDATION = 3
-"""Sentences that fidelity needs."""
 
 Kind = Literal["whitening", "pca"]
 
@@ -129,9 +127,7 @@ def _reduce(
     report: Report,
 ) -> Reduced:
     source = resolve(model, report=report)
-    contents = content_hashes(
-        [*corpus.sources, *(corpus.validation_sources or ()), *corpus.exclude]
-    )
+    contents = content_hashes(corpus.reads)
     inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])
     if out.exists() and not overwrite:
         return Reduced(out, _finished(out, inputs))
@@ -143,11 +139,7 @@ def _reduce(
     with atomic_directory(work / "corpus") as temporary:
         read = build_corpus(corpus, temporary, seed=choices.seed, report=report)
     opened = Corpus.open(work / "corpus")
-    if opened.count("validation") < MIN_VALIDATION:
-        raise CorpusError(
-            f"{read.train + read.validation} sentences are too few: {MIN_VALIDATION} must be held "
-            "out, and at most one in five is"
-        )
+    opened.check_held_out()
     check_dim(choices.dim, width=width, sentences=opened.count("train"))
     embedded = embed_corpus(
         source,

@@ -6,7 +6,6 @@ that hpdistill implements. The paper's extra layer above the first token is not 
 """
 
 import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,7 +22,14 @@ from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import UsageError
 from hpdistill.evaluate import DEV_TASK, StsData, evaluate_sts, load_tasks
 from hpdistill.files import atomic_directory, json_hash, write_json
-from hpdistill.loop import TokenCache, Trained, embed_tokens, fit, use_bfloat16
+from hpdistill.loop import (
+    TokenCache,
+    Trained,
+    checkpoint_directory,
+    embed_tokens,
+    fit,
+    use_bfloat16,
+)
 from hpdistill.machine import machine, versions
 from hpdistill.manifest import Manifest, open_run
 from hpdistill.progress import Report, silent
@@ -111,7 +117,7 @@ class _Run:
     def all(self) -> ContrastivelyTrained:
         data = self.recipe.nli or self.recipe.corpus
         assert data is not None
-        contents = content_hashes([*data.sources, *data.exclude])
+        contents = content_hashes(data.reads)
         read = self.manifest.stage(
             "examples",
             [CODE, asdict(data), self.recipe.seed, contents],
@@ -122,7 +128,7 @@ class _Run:
             read["text_hash"],
             self.recipe.to_dict(),
             encoder_identity(self.base),
-            self._development_hash(),
+            self.development.hash if self.development else None,
         ]
         model = self.out / "model"
         facts = self.manifest.stage(
@@ -177,28 +183,12 @@ class _Run:
         }
         return [texts, texts], counts
 
-    def _development_hash(self) -> str | None:
-        """Of the sentences and scores that decide which weights are kept."""
-        if self.development is None:
-            return None
-        pairs = [
-            f"{first}\t{second}\t{gold}"
-            for task in self.development.tasks
-            for subset in task.subsets
-            for first, second, gold in zip(subset.first, subset.second, subset.gold, strict=True)
-        ]
-        return text_hash(pairs)
-
     def _text_hash(self) -> str:
         columns, _ = self.examples
         return text_hash([text for column in columns for text in column])
 
     def _train(self, key: str, out: Path) -> dict[str, Any]:
         recipe, training = self.recipe, self.recipe.settled()
-        checkpoints = self.out / "checkpoints" / key[:16]
-        for other in checkpoints.parent.glob("*"):
-            if other != checkpoints:
-                shutil.rmtree(other)
         model = build_student(
             recipe.backbone,
             recipe.dim,
@@ -222,7 +212,7 @@ class _Run:
             lengths=np.sum([column.lengths for column in columns], axis=0, dtype=np.int32),
             recipe=training,
             seed=recipe.seed,
-            directory=checkpoints,
+            directory=checkpoint_directory(self.out, key),
             bfloat16=bfloat16,
             report=self.report,
         )

@@ -137,8 +137,7 @@ def _run(
     overwrite: bool,
     **more: Any,  # noqa: ANN401 - of one command only
 ) -> None:
-    from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.evaluate import Column, Table
 
     require_train_extra()
@@ -170,4 +169,4 @@ def _run(
         Column(key="spearman", title="fidelity", format=".4f"),
         Column(key="seconds", title="s", format=",.0f"),
     ]
-    console.print(Table(columns=columns, rows=[result.row]).to_rich())
+    print_table(Table(columns=columns, rows=[result.row]))

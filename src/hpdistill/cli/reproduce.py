@@ -152,8 +152,7 @@ def _listed(names: list[str], models: list[str]) -> list[dict[str, Any]]:
     from hpdistill.reproduce import Supply, load_catalogue, load_stand_ins, parse_models, plan
 
     catalogue = load_catalogue()
-    weights = [row.weights for row in catalogue.rows.values() if row.weights is not None]
-    given = parse_models(models, rows=catalogue.rows, weights=weights)
+    given = parse_models(models, rows=catalogue.rows, weights=catalogue.weights)
     supply = Supply(given=given, stand_ins=load_stand_ins(), fetch=False)
     wanted = set(catalogue.select(names or ["*"]))
     return [

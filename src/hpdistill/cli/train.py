@@ -85,8 +85,7 @@ def simcse(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an encoder contrastively (SimCSE). Interrupted, the same command goes on."""
-    from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.evaluate import Column, Table
 
     data: dict[str, Any] = {
@@ -135,7 +134,7 @@ def simcse(
         Column(key="sts_dev", title="STS-B dev", format=".2f"),
         Column(key="seconds", title="s", format=",.0f"),
     ]
-    console.print(Table(columns=columns, rows=[result.row]).to_rich())
+    print_table(Table(columns=columns, rows=[result.row]))
 
 
 def _recipe(

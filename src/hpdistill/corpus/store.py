@@ -21,6 +21,8 @@ SUMMARY = "summary.json"
 
 _BATCH = 8192
 _BUFFER = 1 << 20
+_MIN_VALIDATION = 3
+"""Sentences that fidelity needs."""
 
 
 class Copies(NamedTuple):
@@ -98,6 +100,19 @@ class Corpus:
         if self._kept is not None and split == "train":
             return int(self._kept.sum())
         return int(self.summary[split])
+
+    def check_held_out(self) -> None:
+        """Refuse a corpus of too few sentences to measure fidelity on.
+
+        Raises:
+            CorpusError: Says how many there are, and how many must be held out.
+        """
+        if self.count("validation") < _MIN_VALIDATION:
+            total = self.count("train") + self.count("validation")
+            raise CorpusError(
+                f"{total} sentences are too few: {_MIN_VALIDATION} must be held out, "
+                "and at most one in five is"
+            )
 
     def copies(self) -> Copies:
         """Where every copy comes from, those not kept included.

@@ -3,7 +3,6 @@
 Each function does one stage, leaves its files in place atomically, and returns facts about it.
 """
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,10 +19,10 @@ from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
 from hpdistill.corpus.augment import add_copies, open_augmenter
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
-from hpdistill.errors import CorpusError, UsageError
+from hpdistill.errors import UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path
-from hpdistill.loop import TokenCache, Trained
+from hpdistill.loop import TokenCache, Trained, checkpoint_directory
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder, load_model
@@ -71,9 +70,6 @@ __all__ = [
     "train_student",
 ]
 
-
-MIN_VALIDATION = 3
-"""Sentences that fidelity needs."""
 
 KEPT = Path("corpus") / "kept.npy"
 """Which training sentences are trained on, in a run that augments."""
@@ -127,10 +123,9 @@ def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
     Raises:
         AugmentError: There is no such augmenter here.
     """
-    held_out = recipe.corpus.validation_sources or ()
-    contents = content_hashes([*recipe.corpus.sources, *held_out, *recipe.corpus.exclude])
+    contents = content_hashes(recipe.corpus.reads)
     choices = asdict(recipe.corpus)
-    if not held_out:
+    if not recipe.corpus.validation_sources:
         # Runs from before there was this choice stay complete.
         del choices["validation_sources"]
     inputs = {"recipe": choices, "seed": recipe.seed, "contents": contents}
@@ -154,12 +149,7 @@ def check_before_embedding(
             vocabulary that its tokenizer refuses.
         CorpusError: Too few sentences to hold some out.
     """
-    if corpus.count("validation") < MIN_VALIDATION:
-        total = corpus.count("train") + corpus.count("validation")
-        raise CorpusError(
-            f"{total} sentences are too few: {MIN_VALIDATION} must be held out, "
-            "and at most one in five is"
-        )
+    corpus.check_held_out()
     width = sum(TorchEncoder.load(member.source).dim for member in teacher)
     fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
     check_dim(recipe.dim, width=width, sentences=fitted)
@@ -428,10 +418,6 @@ def train_student(
         key: Hash of all that decides the training; checkpoints of another are dropped.
         report: Progress.
     """
-    checkpoints = run / "checkpoints" / key[:16]
-    for other in checkpoints.parent.glob("*"):
-        if other != checkpoints:
-            shutil.rmtree(other)
     student = load_model(run / "init")
     encoder = TorchEncoder(student, name="student")
 
@@ -451,7 +437,7 @@ def train_student(
         TokenCache(token_chunks("validation"), max_tokens=limit),
         recipe=recipe.training.settled(static=is_static(student)),
         seed=recipe.seed,
-        directory=checkpoints,
+        directory=checkpoint_directory(run, key),
         start_may_win=is_static(student) or recipe.head.init != "random",
         report=report,
     )

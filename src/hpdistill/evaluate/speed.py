@@ -21,9 +21,10 @@ import numpy as np
 
 from hpdistill import errors
 from hpdistill.errors import EvaluationError, HpdError, UsageError
+from hpdistill.machine import available_cores
 from hpdistill.progress import Report, silent
 
-__all__ = ["Contender", "Speeds", "Workload", "available_threads", "measure_speed", "summarise"]
+__all__ = ["Contender", "Speeds", "Workload", "measure_speed", "summarise"]
 
 _WORKER = (sys.executable, "-P", "-m", "hpdistill.evaluate._serve")
 _FEW = 8
@@ -85,13 +86,6 @@ class Speeds:
         return summarise(other_rates, own_rates)
 
 
-def available_threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def measure_speed(
     contenders: Sequence[Contender],
     workloads: Sequence[Workload],
@@ -135,7 +129,7 @@ def measure_speed(
         UsageError: Less than one round, query or thread, or more threads than cores.
         HpdError: A contender cannot be loaded, or fails.
     """
-    limit = available_threads()
+    limit = available_cores()
     threads = limit if threads is None else threads
     for what, number in (("rounds", rounds), ("queries", queries), ("threads", threads)):
         if number < 1:

@@ -22,6 +22,7 @@ from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
 from hpdistill.errors import EvaluationError
 from hpdistill.evaluate._encode import encode_sentences
 from hpdistill.evaluate._spearman import spearman
+from hpdistill.files import text_hash
 from hpdistill.progress import Report, silent
 
 __all__ = [
@@ -101,6 +102,16 @@ class StsData:
             for sentence in side
         )
         return tuple(dict.fromkeys(both))
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 over all pairs and their scores, in hexadecimal."""
+        return text_hash(
+            f"{task.name}\t{subset.name}\t{first}\t{second}\t{gold}"
+            for task in self.tasks
+            for subset in task.subsets
+            for first, second, gold in zip(subset.first, subset.second, subset.gold, strict=True)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from hpdistill.evaluate.retrieval import (
     measure_retrieval,
 )
 from hpdistill.files import json_hash, read_json, text_hash, write_json
-from hpdistill.machine import machine
+from hpdistill.machine import available_cores, machine
 from hpdistill.progress import Report
 from hpdistill.pytorch import TorchEncoder, best_device
 from hpdistill.reproduce.make import Made
@@ -142,7 +142,7 @@ class Bench:
             queries=queries.vectors,
             facts={"encode_s": documents.seconds, "encode_queries_s": queries.seconds},
         )
-        (row,) = measure_retrieval(self.retrieval, [entrant], Matrix(), threads=_cores())
+        (row,) = measure_retrieval(self.retrieval, [entrant], Matrix(), threads=available_cores())
         return {key: row[key] for key in row if key not in ("retention", "p_value")}
 
     @cached_property
@@ -160,12 +160,7 @@ class Bench:
     @cached_property
     def _tasks_hash(self) -> str:
         assert self.tasks is not None
-        return text_hash(
-            f"{task.name}\t{subset.name}\t{first}\t{second}\t{gold}"
-            for task in self.tasks.tasks
-            for subset in task.subsets
-            for first, second, gold in zip(subset.first, subset.second, subset.gold, strict=True)
-        )
+        return self.tasks.hash
 
     @cached_property
     def _retrieval_hash(self) -> str:
@@ -180,7 +175,3 @@ def _here() -> list[Any]:
     """What a speed belongs to."""
     this = machine()
     return [this["cpu"], this["cores"], os.environ.get("OMP_NUM_THREADS"), best_device()]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

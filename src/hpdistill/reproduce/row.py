@@ -203,6 +203,12 @@ class Catalogue:
         found = {row.hpd.teacher for row in self.rows.values() if row.hpd is not None}
         return tuple(name for name in self.rows if name in found)
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Hub ids that rows are or start from."""
+        found = (row.weights for row in self.rows.values())
+        return tuple(dict.fromkeys(hub_id for hub_id in found if hub_id is not None))
+
     def select(self, wanted: Sequence[str]) -> list[str]:
         """Names of rows, in their order.
 

@@ -96,9 +96,8 @@ def reproduce(
             "there is nothing to measure by", hint="Give --data DIR, --retrieval SRC, or both."
         )
     tasks = load_tasks(data) if data is not None else None
-    hub_ids = [row.weights for row in catalogue.rows.values() if row.weights is not None]
     supply = Supply(
-        given=parse_models(models, rows=catalogue.rows, weights=hub_ids),
+        given=parse_models(models, rows=catalogue.rows, weights=catalogue.weights),
         stand_ins=load_stand_ins() if stand_ins is None else stand_ins,
         report=report,
     )
@@ -282,17 +281,13 @@ def _figures(own: "Measured | None", teacher: "Measured | None") -> dict[str, An
     search = own.retrieval if own is not None else None
     row |= {key: search[key] if search is not None else None for key in _RETRIEVAL}
     theirs = teacher.retrieval if teacher is not None else None
-    both = search is not None and theirs is not None
-    row["mrr_retention"] = _percent(search, theirs) if both else None
-    row["search_ratio"] = theirs["search_s"] / search["search_s"] if both else None  # type: ignore[index]
-    row["memory_ratio"] = theirs["vector_bytes"] / search["vector_bytes"] if both else None  # type: ignore[index]
+    row |= dict.fromkeys(("mrr_retention", "search_ratio", "memory_ratio"))
+    if search is not None and theirs is not None:
+        row["search_ratio"] = theirs["search_s"] / search["search_s"]
+        row["memory_ratio"] = theirs["vector_bytes"] / search["vector_bytes"]
+        if theirs["mrr10"]:
+            row["mrr_retention"] = 100 * search["mrr10"] / theirs["mrr10"]
     return row
-
-
-def _percent(own: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> float | None:
-    assert own is not None
-    assert theirs is not None
-    return 100 * own["mrr10"] / theirs["mrr10"] if theirs["mrr10"] else None
 
 
 def _poster(

@@ -1,6 +1,5 @@
 """`Encoder`: a model directory in, vectors out, on any machine with NumPy and ONNX Runtime."""
 
-import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import UsageError
+from hpdistill.machine import available_cores
 from hpdistill.progress import Report, silent
 from hpdistill.runtime import vectors as compact
 from hpdistill.runtime._directory import ComputePrecision, ModelDirectory, find
@@ -120,7 +120,10 @@ class Encoder:
             raise UsageError(f"threads is {threads}; allowed: 1 or more")
         name, path = find(model, report)
         return cls(
-            name, ModelDirectory.read(path), precision=precision, threads=threads or _cores()
+            name,
+            ModelDirectory.read(path),
+            precision=precision,
+            threads=threads or available_cores(),
         )
 
     @cached_property
@@ -432,11 +435,3 @@ def _refuse_single(texts: object) -> None:
 
 def _closed(name: str) -> UsageError:
     return UsageError(f"the encoder {name} is closed", hint="Load it again.")
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # no such thing on macOS
-        return os.cpu_count() or 1

@@ -8,9 +8,7 @@ INDEX.unfinished/         gone when it is
     collection.json       where this work has made a collection of Milvus
 """
 
-import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +23,8 @@ import numpy as np
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import CorpusError, RunError, SearchError
 from hpdistill.files import (
+    alone_in,
     atomic_path,
-    clear_os_errors,
     is_temporary,
     make_directory,
     read_json,
@@ -219,13 +217,7 @@ def _alone(work: Path) -> Iterator[None]:
     if any(path.name not in _OURS and not is_temporary(path) for path in there):
         raise RunError(f"{work} is in the way: unfinished vectors would be kept there")
     make_directory(work)
-    with clear_os_errors(work), (work / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {work}") from error
-        if os.fstat(lock.fileno()).st_nlink == 0:
-            raise RunError(f"another process was just finishing in {work}", hint="Try again.")
+    with alone_in(work):
         try:
             yield
         finally:

@@ -148,8 +148,8 @@ def _members(model: Path) -> list[Mapping[str, Any]]:
     """What `hpd.json` says about each encoder."""
     description = model / "hpd.json"
     try:
-        stored = read_json(description) if description.is_file() else {"baseline": None}
-        teacher = None if "baseline" in stored else stored["teacher"]
+        stored = read_json(description) if description.is_file() else None
+        teacher = None if stored is None or "baseline" in stored else stored["teacher"]
     except (RunError, OSError, LookupError, TypeError) as error:
         raise WeightsError(f"{description} is damaged: it names no teacher") from error
     if teacher is None:

@@ -1,7 +1,6 @@
 """`hpd eval retrieval`."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -164,6 +163,7 @@ def retrieval(
         plot_retrieval,
     )
     from hpdistill.files import atomic_path
+    from hpdistill.machine import available_cores
 
     matrix = Matrix(
         dims=parse_numbers(dims, "--dims"),
@@ -188,7 +188,9 @@ def retrieval(
         )
         bench = _Bench(task, computing, cache, Path(scratch), report)
         entrants = bench.entrants([find(name, report) for name in models], doc_encoder)
-        rows = measure_retrieval(task, entrants, matrix, threads=threads or _cores(), report=report)
+        rows = measure_retrieval(
+            task, entrants, matrix, threads=threads or available_cores(), report=report
+        )
         if bm25:
             rows.append(measure_bm25(task, rows[0]))
     notes = [_described(task), *task.notes, *bench.notes]
@@ -338,10 +340,6 @@ def _single_seconds(encoder: "Encoder", texts: Sequence[str]) -> float:
         encoder.encode([text])
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parse_choices(text: str, kind: type[_Choice], option: str) -> list[_Choice]:

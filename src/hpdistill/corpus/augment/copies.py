@@ -8,9 +8,7 @@
 A block is written aside and renamed, so neither a kill nor a power cut leaves half of one.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from hpdistill.corpus.augment.filter import REASONS, Judge, fault
 from hpdistill.corpus.cleaning import clean, exclusion_key, text_digest
 from hpdistill.errors import RunError, UsageError
 from hpdistill.files import (
+    alone_in,
     atomic_path,
     clear_os_errors,
     json_hash,
@@ -149,7 +148,7 @@ def write_copies(
         "judge": judge and [judge_identity or judge.encoder.name, judge.threshold],
         "excluded": json_hash(sorted(digest.hex() for digest in excluded)),
     }
-    with clear_os_errors(out), _claimed(part, key, overwrite=overwrite):
+    with _claimed(part, key, overwrite=overwrite), clear_os_errors(out):
         summary = CopiesSummary(augmenter.name)
         work = _Work(augmenter, excluded, judge, summary)
         source = iter(texts)
@@ -278,13 +277,7 @@ def _claimed(part: Path, key: dict[str, object], *, overwrite: bool) -> Iterator
     if part.exists() and not part.is_dir():
         raise RunError(f"{part} is in the way: unfinished copies would be kept there")
     make_directory(part)
-    with (part / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {part}") from error
-        if os.fstat(lock.fileno()).st_nlink == 0:
-            raise RunError(f"another process was just finishing in {part}", hint="Try again.")
+    with alone_in(part):
         blocks = sorted(part.glob("[0-9]*.json"))
         before = read_json(part / "key.json") if (part / "key.json").is_file() else None
         if before != key:
