@@ -1,5 +1,6 @@
 """Real models, made small: everything the project does runs on them in seconds."""
 
+import os
 import random
 import signal
 import socket
@@ -14,6 +15,10 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+# Tests that run side by side, of two threads each, wait for each other's threads most of the time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts background jobs with Ctrl-C ignored, and so would every program they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
