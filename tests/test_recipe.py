@@ -76,6 +76,7 @@ CHANGES: dict[str, Any] = {
     "training.weight_decay": 0.0,
     "training.clip": 2.0,
     "training.similarity_weight": 0.0,
+    "training.neighbour_weight": 0.5,
     "training.prefix_weight": 1.0,
     "training.dropout": True,
     "training.max_tokens": 64,

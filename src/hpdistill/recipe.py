@@ -224,6 +224,8 @@ class TrainingRecipe:
     """Largest norm of the gradient."""
     similarity_weight: float = 1.0
     """Weight of the similarity-matrix term beside the MSE; 0 leaves the paper's plain MSE."""
+    neighbour_weight: float = 0.0
+    """Weight of the ranking of each sentence's nearest targets beside the MSE."""
     prefix_weight: float = 0.0
     """Weight of the prefixes' losses beside that of whole vectors: those of `prefixes_of`, together
     weighing so much. 0 trains whole vectors only."""
@@ -262,6 +264,7 @@ class TrainingRecipe:
         _check(
             "similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more"
         )
+        _check("neighbour_weight", self.neighbour_weight, self.neighbour_weight >= 0, "0 or more")
         _check("prefix_weight", self.prefix_weight, self.prefix_weight >= 0, "0 or more")
         _check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
         _check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")

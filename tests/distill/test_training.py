@@ -430,6 +430,19 @@ def test_a_training_broken_again_and_again_ends_like_an_unbroken_one(
     assert_same(task.run(tmp_path, recipe), unbroken_dropout, atol=1e-6)
 
 
+def test_a_training_on_neighbours_draws_the_same_ones_after_a_break(
+    task: Task, unbroken: Run, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, neighbour_weight=0.3)
+    whole = task.run(tmp_path / "whole", recipe)
+    with pytest.raises(AssertionError):
+        assert_same(whole, unbroken, atol=1e-6)
+    with pytest.raises(StoppedError):
+        task.run(tmp_path / "broken", recipe, report=stop_at(7))
+    torch.manual_seed(99)
+    assert_same(task.run(tmp_path / "broken", recipe), whole, atol=1e-6)
+
+
 def test_a_broken_training_does_not_start_over(task: Task, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         task.run(tmp_path, report=stop_at(7))

@@ -102,6 +102,10 @@ def distill(
     similarity_weight: Annotated[
         float | None, typer.Option(help="Of the similarity-matrix loss; 0 is plain MSE.")
     ] = None,
+    neighbour_weight: Annotated[
+        float | None,
+        typer.Option(help="Of ranking each sentence's nearest targets. [default: 0]"),
+    ] = None,
     prefix_weight: Annotated[
         float | None,
         typer.Option(help="Of the losses of vectors cut to 16, 32, 64... numbers. [default: 0]"),
@@ -169,6 +173,7 @@ def distill(
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,
         "training.similarity_weight": similarity_weight,
+        "training.neighbour_weight": neighbour_weight,
         "training.prefix_weight": prefix_weight,
         "training.precision": precision,
     }

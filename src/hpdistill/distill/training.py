@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
+from hpdistill.distill.neighbours import Neighbours, ranking_loss
 from hpdistill.encoder import Embeddings
 from hpdistill.loop import TokenCache, Trained, embed_tokens, fit, forward, use_bfloat16
 from hpdistill.progress import Report, silent
@@ -103,6 +104,7 @@ def train(
     bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
     tokens_at_once = intake_of(student).tokens_at_once
     prefixes = prefixes_of(targets.shape[1])[:-1]
+    neighbours = Neighbours.find(targets) if recipe.neighbour_weight > 0 else None
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, tokens_at_once):
@@ -115,6 +117,11 @@ def train(
                 prefixes=prefixes,
                 prefix_weight=recipe.prefix_weight,
             )
+            if neighbours is not None:
+                chosen, candidates = neighbours.candidates(part)
+                own = torch.from_numpy(np.searchsorted(chosen, part)).to(student.device)
+                ranking = ranking_loss(outputs, wanted, candidates.to(student.device), own)
+                loss = loss + recipe.neighbour_weight * ranking
             loss = loss * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             yield loss.item()

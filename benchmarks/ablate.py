@@ -1,0 +1,242 @@
+"""Compare choices of a recipe: every arm of a grid, every seed, one table.
+
+    python benchmarks/ablate.py GRID.toml --sentences SRC... --data SENTEVAL --work DIR
+
+A grid is a recipe that all arms share, and what each arm changes in it:
+
+    title = "Loss"
+    against = "mse"             # the arm that all others are compared with, seed by seed
+    seeds = [0, 1, 2]
+    finalists = ["mse"]         # also scored on the test tasks; nothing is chosen by those
+    [recipe]                    # as in recipe.toml; sentences and exclusions come from the options
+    student = "minilm"
+    [[arm]]
+    name = "mse"
+    [arm.training]
+    similarity_weight = 0.0
+
+`fidelity` is Spearman's correlation with the teacher's similarities, on sentences held out;
+`overlap10` the share of the ten nearest there that teacher and student agree on; `dev` the STS
+benchmark's development set.
+
+Sentences are drawn once, as `[recipe.corpus]` says (`limit`, `validation`), and shared by all arms
+and seeds, with the teacher's vectors; a seed decides the order of training and the rest. An arm's
+own `corpus.limit` takes a part of them.
+
+Interrupted, the same command goes on: a run in `WORK/GRID/ARM/SEED` that is complete is not made
+again, and its figures are kept beside it. `--arms` and `--seeds` take a part of the grid, for
+several processes on one grid: the last of them prints the whole. Results go to
+`results/NAME.json` (`--name`).
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import tomllib
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from _results import write
+
+from hpdistill.corpus import Corpus, build_corpus
+from hpdistill.distill import distill
+from hpdistill.evaluate import evaluate_sts, load_tasks
+from hpdistill.files import atomic_directory, json_hash, read_json, write_json
+from hpdistill.progress import Report
+from hpdistill.pytorch import TorchEncoder
+from hpdistill.recipe import Recipe
+
+SEED = 0
+"""Draws the sentences."""
+FIGURES = ("fidelity", "cosine", "overlap10", "dev", "tests")
+PRINTED = ("fidelity", "overlap10", "dev", "tests")
+
+
+def main() -> None:
+    """Run what is missing of the grid, then print and write its table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("grid", type=Path)
+    parser.add_argument("--sentences", nargs="+", required=True, metavar="SRC")
+    parser.add_argument("--data", type=Path, required=True, help="STS folder, for dev and tests")
+    parser.add_argument("--exclude", nargs="*", default=[], help="kept out, beside --data")
+    parser.add_argument("--work", type=Path, required=True, help="of the runs")
+    parser.add_argument("--store", type=Path, help="of the teacher's vectors; else in WORK")
+    parser.add_argument("--arms", nargs="*", help="these only")
+    parser.add_argument("--seeds", nargs="*", type=int, help="these only")
+    parser.add_argument("--name", default="", help="of the results file; none is written without")
+    options = parser.parse_args()
+    grid = tomllib.loads(options.grid.read_text("utf-8"))
+    place = options.work / options.grid.stem
+    sentences, held_out = draw(grid, options)
+    shared = {key: value for key, value in grid["recipe"].items() if key != "corpus"}
+    for seed in options.seeds or grid["seeds"]:
+        for arm in grid["arm"]:
+            if options.arms and arm["name"] not in options.arms:
+                continue
+            choices = {k: v for k, v in arm.items() if k not in ("name", "about")}
+            recipe = Recipe.from_dict(
+                merged(
+                    shared | {"seed": seed},
+                    choices,
+                    # Last: not a matter of taste.
+                    {"corpus": {"sources": [sentences], "validation_sources": [held_out]}},
+                )
+            )
+            finalist = arm["name"] in grid.get("finalists", [])
+            figures = run(recipe, place / arm["name"] / str(seed), options, tests=finalist)
+            print(arm["name"], seed, json.dumps(figures), flush=True)
+    rows = table(grid, place)
+    print(markdown(rows, grid["against"]))
+    if options.name:
+        sources = ", ".join(Path(source).name for source in options.sentences)
+        about = {"title": grid["title"], "against": grid["against"], "grid": grid, "rows": rows}
+        print(write(options.name, sources, about, command=command(options)))
+
+
+def draw(grid: dict[str, Any], options: argparse.Namespace) -> tuple[str, str]:
+    """The sentences of all runs, one on each line: to train on, and held out."""
+    drawn = {"sources": options.sentences, "exclude": [str(options.data), *options.exclude]}
+    recipe = Recipe.from_dict(merged(grid["recipe"], {"corpus": drawn})).corpus
+    folder = options.work / f"corpus-{json_hash([asdict(recipe), SEED])[:12]}"
+    if not folder.is_dir():
+        with atomic_directory(folder) as temporary:
+            build_corpus(recipe, temporary, seed=SEED)
+            made = Corpus.open(temporary)
+            for split in ("train", "validation"):
+                lines = "".join(f"{text}\n" for text in made.texts(split))
+                (temporary / f"{split}.txt").write_text(lines, "utf-8")
+    return str(folder / "train.txt"), str(folder / "validation.txt")
+
+
+def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` over it, table by table, the last one winning."""
+    result = deepcopy(base)
+    for change in changes:
+        for key, value in change.items():
+            inside = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if inside else value
+    return result
+
+
+def run(recipe: Recipe, out: Path, options: argparse.Namespace, *, tests: bool) -> dict[str, Any]:
+    """Train and measure; what was measured of the same recipe is read."""
+    kept = out / "figures.json"
+    figures = read_json(kept) if kept.is_file() else {}
+    if figures.get("recipe") != recipe.hash:
+        store = options.store or options.work / "store"
+        made = distill(
+            recipe, out, store=store, export=False, overwrite=True, report=progress(out.name)
+        )
+        final = made.rows[-1]
+        figures = {
+            "recipe": recipe.hash,
+            "fidelity": final["spearman"],
+            "cosine": final["cosine"],
+            "overlap10": final["overlap10"],
+            "training_seconds": made.stages["training"]["seconds"],
+            "best_step": made.stages["training"]["best_step"],
+            "steps": made.stages["training"]["steps"],
+            "dev": sts(made.model, options.data, dev=True),
+        }
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        write_json(kept, figures)
+    if tests and "tests" not in figures:
+        figures["tests"] = sts(out / "model", options.data, dev=False)
+        write_json(kept, figures)
+    return figures
+
+
+def sts(model: Path, data: Path, *, dev: bool) -> float:
+    """Points: of the development set, or the average over the test tasks that are there."""
+    scores = evaluate_sts(TorchEncoder.load(str(model)), load_tasks(data, dev=dev))
+    return scores.average_present
+
+
+def table(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+    """Mean and standard deviation of each arm, and its difference, over seeds that both have."""
+    found = {
+        arm["name"]: {
+            seed: read_json(path)
+            for seed in grid["seeds"]
+            if (path := place / arm["name"] / str(seed) / "figures.json").is_file()
+        }
+        for arm in grid["arm"]
+    }
+    base = found[grid["against"]]
+    rows = []
+    for arm in grid["arm"]:
+        own = found[arm["name"]]
+        row: dict[str, Any] = {"arm": arm["name"], "about": arm.get("about", "")}
+        row["seeds"] = sorted(own)
+        for figure in FIGURES:
+            values = {seed: one[figure] for seed, one in own.items() if one.get(figure) is not None}
+            if not values:
+                continue
+            paired = [v - base[s][figure] for s, v in values.items() if figure in base.get(s, {})]
+            row[figure] = {
+                "mean": statistics.fmean(values.values()),
+                "sd": statistics.stdev(values.values()) if len(values) > 1 else None,
+                "by_seed": {str(seed): value for seed, value in values.items()},
+                "difference": statistics.fmean(paired) if paired else None,
+                "better": sum(difference > 0 for difference in paired),
+            }
+        row["training_seconds"] = (
+            statistics.fmean(one["training_seconds"] for one in own.values()) if own else None
+        )
+        rows.append(row)
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]], against: str) -> str:
+    """The table for people."""
+    heads = [f"{name} | vs {against}" for name in PRINTED]
+    lines = [
+        "| arm | seeds | " + " | ".join(heads) + " | s |",
+        "|---" * (2 * len(PRINTED) + 3) + "|",
+    ]
+    for row in rows:
+        cells = [row["arm"], str(len(row["seeds"]))]
+        for figure in PRINTED:
+            digits = 2 if figure in ("dev", "tests") else 4
+            found = row.get(figure)
+            if found is None:
+                cells += ["", ""]
+                continue
+            spread = "" if found["sd"] is None else f" ± {found['sd']:.{digits}f}"
+            cells.append(f"{found['mean']:.{digits}f}{spread}")
+            difference = found["difference"]
+            cells.append("" if difference is None else f"{difference:+.{digits}f}")
+        seconds = row["training_seconds"]
+        cells.append("" if seconds is None else f"{seconds:.0f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def command(options: argparse.Namespace) -> str:
+    """What a reader types, without the paths of this machine."""
+    sentences = " ".join(f"DATA/{Path(source).name}" for source in options.sentences)
+    grid = f"benchmarks/grids/{options.grid.name}"
+    return (
+        f"python benchmarks/ablate.py {grid} --sentences {sentences} --data SENTEVAL "
+        f"--work WORK --name {options.name}"
+    )
+
+
+def progress(name: str) -> Report:
+    """One line for every task and every thousand."""
+    last: dict[str, int] = {}
+
+    def report(task: str, done: int, total: int) -> None:
+        if done >= total or done - last.get(task, 0) >= 1000:
+            last[task] = done
+            print(re.sub(r"\s+", " ", f"{name}: {task} {done} of {total}"), flush=True)
+
+    return report
+
+
+if __name__ == "__main__":
+    main()
