@@ -13,7 +13,7 @@ from pathlib import Path
 from hpdistill.corpus._extra import extra
 from hpdistill.corpus._prose import is_english_sentence, paragraphs
 
-__all__ = ["pydoc_passages", "pydoc_sentences"]
+__all__ = ["pydoc_entries", "pydoc_passages", "pydoc_sentences"]
 
 # Tests document themselves, not a package; the others are copies of what is read elsewhere.
 _SKIPPED_FOLDERS = {
@@ -72,14 +72,33 @@ def pydoc_passages(
     """
     segment = extra("sentencex").segment
     seen: set[str] = set()
-    for name, docstring in _docstrings(roots, packages):
-        if any(part.startswith("_") for part in name.split(".")):
-            continue
-        first = next(paragraphs(docstring), "")
+    for name, prose in pydoc_entries(roots, packages=packages):
+        first = prose[0]
         if first in seen or not any(map(is_english_sentence, map(str.strip, segment("en", first)))):
             continue
         seen.add(first)
         yield name, first
+
+
+def pydoc_entries(
+    roots: Iterable[Path] | None = None, *, packages: Collection[str] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Stream the documentation of every public module, class and function.
+
+    Args:
+        roots: As for `pydoc_sentences`.
+        packages: Names of packages and modules to read; None: all.
+
+    Yields:
+        Qualified name, and the paragraphs of its docstring up to where it lists parameters, at
+        least one, without markup.
+    """
+    for name, docstring in _docstrings(roots, packages):
+        if any(part.startswith("_") for part in name.split(".")):
+            continue
+        prose = list(paragraphs(docstring))
+        if prose:
+            yield name, prose
 
 
 def _docstrings(
