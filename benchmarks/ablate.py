@@ -138,8 +138,8 @@ def run(recipe: Recipe, out: Path, options: argparse.Namespace, *, tests: bool) 
             "cosine": final["cosine"],
             "overlap10": final["overlap10"],
             "training_seconds": made.stages["training"]["seconds"],
-            "best_step": made.stages["training"]["best_step"],
-            "steps": made.stages["training"]["steps"],
+            "best_step": made.stages["training"]["facts"]["best_step"],
+            "steps": made.stages["training"]["facts"]["steps"],
             "dev": sts(made.model, options.data, dev=True),
         }
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
