@@ -93,7 +93,13 @@ def main() -> None:
     print(markdown(rows, grid["against"]))
     if options.name:
         sources = ", ".join(Path(source).name for source in options.sentences)
-        about = {"title": grid["title"], "against": grid["against"], "grid": grid, "rows": rows}
+        about = {
+            "title": grid["title"],
+            "against": grid["against"],
+            "grid": grid,
+            "rows": rows,
+            "beside": beside(grid, place),
+        }
         print(write(options.name, sources, about, command=command(options)))
 
 
@@ -189,6 +195,15 @@ def table(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
         )
         rows.append(row)
     return rows
+
+
+def beside(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+    """What a run measured besides its student: the teacher and what needs no training."""
+    report = place / grid["against"] / str(grid["seeds"][0]) / "report.json"
+    if not report.is_file():
+        return []
+    wanted = ("model", "dim", "spearman", "cosine", "overlap10")
+    return [{name: row[name] for name in wanted} for row in read_json(report)["rows"][:-1]]
 
 
 def markdown(rows: list[dict[str, Any]], against: str) -> str:

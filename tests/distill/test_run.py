@@ -109,6 +109,7 @@ def test_a_run_holds_what_the_design_promises(finished, recipe):
 def test_the_manifest_tells_versions_machine_and_every_stage(finished, recipe):
     found = manifest(finished.model.parent)
     assert found["recipe"] == recipe().hash
+    assert found["seed"] == recipe().seed
     assert {"python", "hpdistill", "torch"} <= found["versions"].keys()
     assert {"cpu", "cores", "system"} <= found["machine"].keys()
     assert tuple(found["stages"]) == STAGES
@@ -157,6 +158,7 @@ def test_plain_sentence_transformers_gives_the_same_vectors(finished, sentences)
 def test_hpd_json_ties_the_model_to_its_teacher(finished, recipe, teacher_dir, student_dir):
     found = description(finished.model.parent)
     assert found["recipe"] == recipe().hash
+    assert found["seed"] == recipe().seed
     assert found["dim"] == 8
     assert set(found["prefixes"]) == {"8"}
     teacher, anchor = found["teacher"]

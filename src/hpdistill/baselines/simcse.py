@@ -97,6 +97,7 @@ def train_simcse(
     base = resolve(spec.model, report=report)
     header = {
         "recipe": recipe.hash,
+        "seed": recipe.seed,
         "evaluation": str(evaluation) if evaluation else None,
         "versions": versions(),
         "machine": machine(),

@@ -91,6 +91,7 @@ def distill(
     teacher = members(recipe, report)
     header = {
         "recipe": recipe.hash,
+        "seed": recipe.seed,
         "store": str(store) if store else None,
         "evaluation": str(evaluation) if evaluation else None,
         "export": export,
