@@ -1,8 +1,10 @@
 """Writing a results file."""
 
+import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,3 +35,22 @@ def write(name: str, data: str, figures: dict[str, Any], *, command: str = "") -
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return path
+
+
+def command_without_paths(
+    options: argparse.Namespace, arguments: Sequence[str] | None = None
+) -> str:
+    """This process's command line, with names of options in the place of paths.
+
+    Of an option that takes several values, those that are there keep their last part.
+    """
+    names: dict[Path, str] = {}
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            names[value] = f"{name.upper()}{value.suffix}"
+        elif isinstance(value, list):
+            several = [Path(entry) for entry in value if isinstance(entry, str)]
+            names |= {path: f"{name.upper()}/{path.name}" for path in several if path.exists()}
+    given = sys.argv[1:] if arguments is None else arguments
+    shown = [names.get(Path(argument), argument) for argument in given]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])

@@ -31,7 +31,6 @@ several processes on one grid: the last of them prints the whole. Results go to
 
 import argparse
 import json
-import re
 import shutil
 import statistics
 import tomllib
@@ -40,9 +39,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from _results import write
+from _results import command_without_paths, write
 
-from hpdistill.corpus import Corpus, build_corpus
+from hpdistill.cli._shared import progress
+from hpdistill.corpus import Corpus, build_corpus, content_hashes
 from hpdistill.distill import distill
 from hpdistill.evaluate import evaluate_sts, load_tasks
 from hpdistill.files import atomic_directory, json_hash, read_json, write_json
@@ -59,7 +59,7 @@ PRINTED = ("fidelity", "overlap10", "dev", "tests")
 def main() -> None:
     """Run what is missing of the grid, then print and write its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("grid", type=Path)
+    parser.add_argument("grid")
     parser.add_argument("--sentences", nargs="+", required=True, metavar="SRC")
     parser.add_argument("--data", type=Path, required=True, help="STS folder, for dev and tests")
     parser.add_argument("--exclude", nargs="*", default=[], help="kept out, beside --data")
@@ -69,27 +69,20 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, help="these only")
     parser.add_argument("--name", default="", help="of the results file; none is written without")
     options = parser.parse_args()
-    grid = tomllib.loads(options.grid.read_text("utf-8"))
-    place = options.work / options.grid.stem
-    sentences, held_out = draw(grid, options)
-    shared = {key: value for key, value in grid["recipe"].items() if key != "corpus"}
-    for seed in options.seeds or grid["seeds"]:
-        for arm in grid["arm"]:
-            if options.arms and arm["name"] not in options.arms:
-                continue
-            choices = {k: v for k, v in arm.items() if k not in ("name", "about")}
-            recipe = Recipe.from_dict(
-                merged(
-                    shared | {"seed": seed},
-                    choices,
-                    # Last: not a matter of taste.
-                    {"corpus": {"sources": [sentences], "validation_sources": [held_out]}},
-                )
-            )
-            finalist = arm["name"] in grid.get("finalists", [])
-            figures = run(recipe, place / arm["name"] / str(seed), options, tests=finalist)
-            print(arm["name"], seed, json.dumps(figures), flush=True)
-    rows = table(grid, place)
+    grid = tomllib.loads(Path(options.grid).read_text("utf-8"))
+    place = options.work / Path(options.grid).stem
+    texts = draw(grid, options)
+    with progress() as report:
+        for seed in options.seeds or grid["seeds"]:
+            for arm in grid["arm"]:
+                if options.arms and arm["name"] not in options.arms:
+                    continue
+                recipe = recipe_of(grid, arm, seed, texts)
+                tests = arm["name"] in grid.get("finalists", [])
+                out = place / arm["name"] / str(seed)
+                figures = run(recipe, out, options, tests=tests, report=report)
+                print(arm["name"], seed, json.dumps(figures), flush=True)
+    rows = table(grid, place, texts)
     print(markdown(rows, grid["against"]))
     if options.name:
         sources = ", ".join(Path(source).name for source in options.sentences)
@@ -100,14 +93,25 @@ def main() -> None:
             "rows": rows,
             "beside": beside(grid, place),
         }
-        print(write(options.name, sources, about, command=command(options)))
+        print(write(options.name, sources, about, command=command_without_paths(options)))
+
+
+def recipe_of(
+    grid: dict[str, Any], arm: dict[str, Any], seed: int, texts: tuple[str, str]
+) -> Recipe:
+    """The shared choices, the arm's own over them, and the sentences drawn for all."""
+    shared = {key: value for key, value in grid["recipe"].items() if key != "corpus"}
+    own = {key: value for key, value in arm.items() if key not in ("name", "about")}
+    corpus = {"sources": [texts[0]], "validation_sources": [texts[1]]}
+    return Recipe.from_dict(merged(shared, own, {"seed": seed, "corpus": corpus}))
 
 
 def draw(grid: dict[str, Any], options: argparse.Namespace) -> tuple[str, str]:
     """The sentences of all runs, one on each line: to train on, and held out."""
     drawn = {"sources": options.sentences, "exclude": [str(options.data), *options.exclude]}
     recipe = Recipe.from_dict(merged(grid["recipe"], {"corpus": drawn})).corpus
-    folder = options.work / f"corpus-{json_hash([asdict(recipe), SEED])[:12]}"
+    inputs = [asdict(recipe), SEED, content_hashes(recipe.reads)]
+    folder = options.work / f"corpus-{json_hash(inputs)[:12]}"
     if not folder.is_dir():
         with atomic_directory(folder) as temporary:
             build_corpus(recipe, temporary, seed=SEED)
@@ -128,15 +132,15 @@ def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def run(recipe: Recipe, out: Path, options: argparse.Namespace, *, tests: bool) -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: Path, options: argparse.Namespace, *, tests: bool, report: Report
+) -> dict[str, Any]:
     """Train and measure; what was measured of the same recipe is read."""
     kept = out / "figures.json"
     figures = read_json(kept) if kept.is_file() else {}
     if figures.get("recipe") != recipe.hash:
         store = options.store or options.work / "store"
-        made = distill(
-            recipe, out, store=store, export=False, overwrite=True, report=progress(out.name)
-        )
+        made = distill(recipe, out, store=store, export=False, overwrite=True, report=report)
         final = made.rows[-1]
         figures = {
             "recipe": recipe.hash,
@@ -162,16 +166,17 @@ def sts(model: Path, data: Path, *, dev: bool) -> float:
     return scores.average_present
 
 
-def table(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+def table(grid: dict[str, Any], place: Path, texts: tuple[str, str]) -> list[dict[str, Any]]:
     """Mean and standard deviation of each arm, and its difference, over seeds that both have."""
-    found = {
-        arm["name"]: {
-            seed: read_json(path)
-            for seed in grid["seeds"]
-            if (path := place / arm["name"] / str(seed) / "figures.json").is_file()
-        }
-        for arm in grid["arm"]
-    }
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for arm in grid["arm"]:
+        found[arm["name"]] = {}
+        for seed in grid["seeds"]:
+            path = place / arm["name"] / str(seed) / "figures.json"
+            figures = read_json(path) if path.is_file() else {}
+            # Of a grid that was changed since, they are another arm's.
+            if figures.get("recipe") == recipe_of(grid, arm, seed, texts).hash:
+                found[arm["name"]][seed] = figures
     base = found[grid["against"]]
     rows = []
     for arm in grid["arm"]:
@@ -229,28 +234,6 @@ def markdown(rows: list[dict[str, Any]], against: str) -> str:
         cells.append("" if seconds is None else f"{seconds:.0f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def command(options: argparse.Namespace) -> str:
-    """What a reader types, without the paths of this machine."""
-    sentences = " ".join(f"DATA/{Path(source).name}" for source in options.sentences)
-    grid = f"benchmarks/grids/{options.grid.name}"
-    return (
-        f"python benchmarks/ablate.py {grid} --sentences {sentences} --data SENTEVAL "
-        f"--work WORK --name {options.name}"
-    )
-
-
-def progress(name: str) -> Report:
-    """One line for every task and every thousand."""
-    last: dict[str, int] = {}
-
-    def report(task: str, done: int, total: int) -> None:
-        if done >= total or done - last.get(task, 0) >= 1000:
-            last[task] = done
-            print(re.sub(r"\s+", " ", f"{name}: {task} {done} of {total}"), flush=True)
-
-    return report
 
 
 if __name__ == "__main__":

@@ -15,19 +15,18 @@ texts that are there twice do no harm. A build stores the documents, too (ids an
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from _results import write
+from _results import command_without_paths, write
 from numpy.typing import NDArray
 
 from hpdistill.evaluate._worker import memory
@@ -453,20 +452,6 @@ def write_synthetic(path: Path, count: int, dim: int, seed: int) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         for block in synthetic(count, dim, seed):
             file.write(block.tobytes())
-
-
-def command_without_paths(
-    options: argparse.Namespace, arguments: Sequence[str] | None = None
-) -> str:
-    """This process's command line, with names of options in the place of paths."""
-    names = {
-        value: f"{name.upper()}{value.suffix}"
-        for name, value in vars(options).items()
-        if isinstance(value, Path)
-    }
-    given = sys.argv[1:] if arguments is None else arguments
-    shown = [names.get(Path(argument), argument) for argument in given]
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
 
 
 if __name__ == "__main__":

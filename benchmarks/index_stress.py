@@ -30,8 +30,8 @@ from typing import Any
 
 import faiss
 import numpy as np
-from _results import write
-from ann import BLOCK, anonymous_mb, command_without_paths, held_out, synthetic
+from _results import command_without_paths, write
+from ann import BLOCK, anonymous_mb, held_out, synthetic
 from numpy.typing import NDArray
 
 from hpdistill.evaluate._worker import memory

@@ -11,13 +11,13 @@ OUT/task.json counts it and names the packages with their versions.
 
 import argparse
 import json
-from hashlib import sha256
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from sentencex import segment
 
-from hpdistill.corpus.docstrings import pydoc_entries
+from hpdistill.corpus import pydoc_entries
+from hpdistill.files import text_hash, write_json
 
 LEAST_WORDS = 8
 """Of a query, and of an answer."""
@@ -38,14 +38,15 @@ def main() -> None:
         for name, prose in pydoc_entries(packages=options.packages)
     ]
     entries: dict[str, tuple[str, str, str]] = {}  # by the first sentence: two would be unfair
-    for name, (first, *more) in read:
-        rest = " ".join(more)
+    for name, told in read:
+        first, rest = "".join(told[:1]), " ".join(told[1:])
         if min(len(first.split()), len(rest.split())) >= LEAST_WORDS and first not in rest:
             entries.setdefault(first, (name, first, rest))
     # Copies of a text say nothing about who finds it.
-    unique = {rest: entry for entry in entries.values() for rest in [entry[2]]}
-    chosen = sorted(unique.values(), key=lambda entry: digest(entry[0]))[: options.documents]
-    asked = [entry for entry in chosen if int(digest(entry[0])[-8:], 16) % ASKED == 0]
+    unique = {entry[2]: entry for entry in entries.values()}
+    hashes = {name: text_hash([name]) for name, _, _ in unique.values()}
+    chosen = sorted(unique.values(), key=lambda entry: hashes[entry[0]])[: options.documents]
+    asked = [entry for entry in chosen if int(hashes[entry[0]][-8:], 16) % ASKED == 0]
     asked = asked[: options.queries]
     held = {name for name, _, _ in asked}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -65,13 +66,8 @@ def main() -> None:
         "sentences": len(sentences),
         "packages": versions_of(modules),
     }
-    (options.out / "task.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    write_json(options.out / "task.json", about)
     print(about)
-
-
-def digest(name: str) -> str:
-    """Sha256 in hexadecimal."""
-    return sha256(name.encode()).hexdigest()
 
 
 def write_lines(path: Path, rows: list[dict[str, str]]) -> None:

@@ -21,8 +21,8 @@ from typing import Any
 
 import faiss
 import numpy as np
-from _results import write
-from ann import command_without_paths, held_out, synthetic
+from _results import command_without_paths, write
+from ann import held_out, synthetic
 from numpy.typing import NDArray
 
 from hpdistill.search import Document, Index, Precision, Space, corpus_ranges

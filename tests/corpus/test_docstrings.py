@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpdistill.corpus import pydoc_passages, pydoc_sentences, read_source
+from hpdistill.corpus import pydoc_entries, pydoc_passages, pydoc_sentences, read_source
 from hpdistill.corpus._prose import is_english_sentence, paragraphs
 from hpdistill.corpus.readers import check_source
 
@@ -38,6 +38,12 @@ def broken(): r"""Use a \\d here and it is fine to drop it."""
 '''
 
 
+MODULE_PROSE = [
+    "Tools for reading the weather of a place.",
+    "They were written in 1999. See the manual for more of it.",
+]
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     def write(name: str, text: str) -> None:
@@ -68,6 +74,16 @@ def test_sentences_come_in_the_order_of_files_and_lines(package: Path) -> None:
         "Return the speed of the wind in Knots, or None if it is calm.",
         "Return what nobody is supposed to know.",
     ]
+
+
+def test_entries_are_all_paragraphs_of_what_is_public(package: Path) -> None:
+    found = [(name, list(prose)) for name, prose in pydoc_entries([package])]
+    assert found[:2] == [
+        ("weather", ["Weather for those who have to sail in it."]),
+        ("weather.again", ["Weather for those who have to sail in it."]),
+    ]
+    assert ("weather.station", MODULE_PROSE) in found
+    assert not any("_secret" in name for name, _ in found)
 
 
 def test_passages_name_what_is_public_and_documented(package: Path) -> None:

@@ -7,7 +7,7 @@ from hpdistill.corpus._summary import CorpusSummary, SourceSummary
 from hpdistill.corpus.build import build_corpus, read_clean, read_clean_counting
 from hpdistill.corpus.cleaning import clean, exclusion_key
 from hpdistill.corpus.contents import content_hashes
-from hpdistill.corpus.docstrings import pydoc_passages, pydoc_sentences
+from hpdistill.corpus.docstrings import pydoc_entries, pydoc_passages, pydoc_sentences
 from hpdistill.corpus.exclusion import excluded_keys
 from hpdistill.corpus.nli import NliPair, Triplet, TripletSummary, read_nli, read_triplets
 from hpdistill.corpus.readers import read_source
@@ -27,6 +27,7 @@ __all__ = [
     "content_hashes",
     "excluded_keys",
     "exclusion_key",
+    "pydoc_entries",
     "pydoc_passages",
     "pydoc_sentences",
     "read_clean",

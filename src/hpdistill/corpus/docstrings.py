@@ -73,7 +73,7 @@ def pydoc_passages(
     segment = extra("sentencex").segment
     seen: set[str] = set()
     for name, prose in pydoc_entries(roots, packages=packages):
-        first = prose[0]
+        first = next(prose, "")
         if first in seen or not any(map(is_english_sentence, map(str.strip, segment("en", first)))):
             continue
         seen.add(first)
@@ -82,7 +82,7 @@ def pydoc_passages(
 
 def pydoc_entries(
     roots: Iterable[Path] | None = None, *, packages: Collection[str] | None = None
-) -> Iterator[tuple[str, list[str]]]:
+) -> Iterator[tuple[str, Iterator[str]]]:
     """Stream the documentation of every public module, class and function.
 
     Args:
@@ -90,15 +90,12 @@ def pydoc_entries(
         packages: Names of packages and modules to read; None: all.
 
     Yields:
-        Qualified name, and the paragraphs of its docstring up to where it lists parameters, at
-        least one, without markup.
+        Qualified name, and the paragraphs of its docstring up to where it lists parameters,
+        without markup; there may be none.
     """
     for name, docstring in _docstrings(roots, packages):
-        if any(part.startswith("_") for part in name.split(".")):
-            continue
-        prose = list(paragraphs(docstring))
-        if prose:
-            yield name, prose
+        if not any(part.startswith("_") for part in name.split(".")):
+            yield name, paragraphs(docstring)
 
 
 def _docstrings(
