@@ -1,0 +1,225 @@
+"""Write the tables of README.md and of docs from the results files.
+
+    python benchmarks/tables.py            # writes what has changed
+    python benchmarks/tables.py --check    # only says whether something would change
+
+A table lies between `<!-- table: NAME -->` and `<!-- end -->` in a Markdown file; how NAME is made
+is said by a function in `TABLES`. Figures are formatted here and nowhere else.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from _results import RESULTS
+
+from hpdistill.files import read_json
+
+ROOT = Path(__file__).parents[1]
+PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite every file with a table in it; with --check, exit 1 if one is not as it would be."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text("utf-8")
+        fresh = filled(text)
+        if fresh != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not options.check:
+                path.write_text(fresh, "utf-8")
+    if stale:
+        print(f"{'stale' if options.check else 'written'}: {', '.join(stale)}")
+    sys.exit(1 if stale and options.check else 0)
+
+
+def filled(text: str) -> str:
+    """A Markdown text with its tables made anew.
+
+    Raises:
+        KeyError: It names a table that `TABLES` does not have.
+    """
+    return PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
+
+
+def students() -> str:
+    """Sizes, speed and quality of the students, against their teacher."""
+    six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128")
+    int8 = pick(rows_of("int8-sts"), precision="int8")
+    int8_speed = pick(rows_of("speed"), model="student", backend="onnx", precision="int8")
+    static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")
+    static_speed = pick(rows_of("speed-static"), model="RUNS/static-assist2/model")
+    static_parameters = pick(rows_of("distill-static-128"), model="static, distilled")
+    teacher = six[0]["average_present"]
+
+    def line(name: str, row: dict[str, Any], *, bold: bool = False, **other: float) -> list[str]:
+        row = {**row, **other}
+        strong = "**{}**" if bold else "{}"
+        speed = row.get("sentences_per_second")
+        return [
+            strong.format(name),
+            str(row["dim"]),
+            str(4 * row["dim"]),
+            f"{row['parameters'] / 1e6:.1f} M",
+            "" if speed is None else rounded(speed),
+            strong.format(f"{row['average_present']:.2f}"),
+            strong.format(share(row["average_present"] / teacher)),
+        ]
+
+    return table(
+        ["", "width", "bytes a vector", "parameters", "sentences/s", "STS", "of the teacher"],
+        [
+            line("teacher, `mpnet`", six[0]),
+            line(
+                "`minilm` cut to 128 by its own PCA, no distillation",
+                pick(six, model="minilm, own PCA-128"),
+            ),
+            line("`minilm` distilled to 128", six[-1], bold=True),
+            line(
+                "the same on ONNX Runtime in int8",
+                int8,
+                parameters=six[-1]["parameters"],
+                sentences_per_second=int8_speed["sentences_per_second"],
+            ),
+            line(
+                "static student, no transformer",
+                static,
+                parameters=static_parameters["parameters"],
+                sentences_per_second=static_speed["sentences_per_second"],
+            ),
+            line(
+                "3 of its 6 layers, own PCA, no distillation",
+                pick(three, model="layers:minilm:0,2,4, own PCA-128"),
+            ),
+            line("3 of its 6 layers, distilled to 128", three[-1], bold=True),
+        ],
+    )
+
+
+def reproduced() -> str:
+    """The paper's STS table as `hpd reproduce --scale cpu` made it here."""
+    rows = {row["row"]: row for row in rows_of("reproduce-cpu")}
+    teacher = rows["all-mpnet-base-v2"]["average_present"]
+    tasks = ("STS12", "STS13", "STS14", "STSBenchmark")
+    lines = []
+    for name, title in REPRODUCED.items():
+        if name not in rows:
+            continue
+        row = rows[name]
+        scores = [f"{row[task]:.2f}" for task in (*tasks, "average_present")]
+        size = [str(row["dim"]), f"{row['parameters'] / 1e6:.1f} M"]
+        lines.append([title, *size, *scores, share(row["average_present"] / teacher)])
+    heads = ["", "width", "parameters", "STS12", "STS13", "STS14", "STS-B", "mean", "of `mpnet`"]
+    return table(heads, lines)
+
+
+REPRODUCED = {
+    "all-mpnet-base-v2": "`mpnet`",
+    "all-mpnet-base-v2-pca-128": "`mpnet`, PCA-128",
+    "simcse-mpnet": "`mpnet`, SimCSE",
+    "simcse-mpnet-pca-128": "`mpnet`, SimCSE, PCA-128",
+    "all-minilm-l6-v2": "`minilm`, untouched",
+    "all-minilm-l6-v2-pca-128": "`minilm`, PCA-128",
+    "simcse-minilm": "`minilm`, SimCSE",
+    "simcse-minilm-projection-128": "+ Projection-128",
+    "simcse-minilm-whitening-128": "+ Whitening-128",
+    "hpd-minilm-128-from-all-mpnet-base-v2": "`minilm`, HPD-128",
+    "hpd-minilm-128-from-all-mpnet-base-v2-ours": "`minilm`, HPD-128, our recipe",
+    "hpd-minilm-128-from-simcse-mpnet-ours": "the same from `mpnet` with SimCSE",
+    "simcse-tinybert": "`minilm` cut to 4 layers of 312, SimCSE",
+    "simcse-tinybert-projection-128": "+ Projection-128",
+    "simcse-tinybert-whitening-128": "+ Whitening-128",
+    "hpd-tinybert-128-from-all-mpnet-base-v2": "`minilm` cut to 4 layers of 312, HPD-128",
+    "hpd-tinybert-128-from-all-mpnet-base-v2-ours": "the same by our recipe",
+}
+"""Rows of the table in its order, and what they are made from here."""
+
+
+def ablation(name: str) -> Callable[[], str]:
+    """The table of a grid that `ablate.py` ran."""
+
+    def made() -> str:
+        result = read_json(RESULTS / f"{name}.json")
+        shown = [figure for figure in ABLATED if any(figure in row for row in result["rows"])]
+        lines = []
+        for row in result.get("beside", [])[1:]:  # the first is the teacher, faithful to itself
+            known = {"fidelity": row["spearman"], "overlap10": row["overlap10"]}
+            figures = [f"{known[name]:.{DIGITS[name]}f}" if name in known else "" for name in shown]
+            lines.append([f"no training: {row['model']}", "", *figures])
+        for row in result["rows"]:
+            if not row["seeds"]:
+                continue
+            cells = [row["about"] or row["arm"], str(len(row["seeds"]))]
+            for figure in shown:
+                digits = DIGITS[figure]
+                found = row.get(figure)
+                if found is None:
+                    cells.append("")
+                    continue
+                spread = "" if found["sd"] is None else f" ± {found['sd']:.{digits}f}"
+                cells.append(f"{found['mean']:.{digits}f}{spread}")
+            lines.append(cells)
+        return table(["arm", "seeds", *(ABLATED[figure] for figure in shown)], lines)
+
+    return made
+
+
+ABLATED = {
+    "fidelity": "fidelity",
+    "overlap10": "nearest",
+    "dev": "dev",
+    "tests": "four STS tasks",
+}
+DIGITS = {"fidelity": 4, "overlap10": 3, "dev": 2, "tests": 2}
+
+TABLES: dict[str, Callable[[], str]] = {
+    "students": students,
+    "reproduce-cpu": reproduced,
+    "captions-loss": ablation("captions-loss"),
+    "augmentation": ablation("augmentation"),
+}
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """The rows of a results file."""
+    rows: list[dict[str, Any]] = read_json(RESULTS / f"{name}.json")["rows"]
+    return rows
+
+
+def pick(rows: Sequence[dict[str, Any]], **wanted: str) -> dict[str, Any]:
+    """The one row with these values."""
+    [found] = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return found
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown: the first column to the left, all others to the right."""
+    marks = ["---", *(["---:"] * (len(heads) - 1))]
+    rows = [heads, marks, *lines]
+    return "\n".join(
+        "|"
+        + "|".join(cell if cell in marks else f" {cell} ".replace("  ", " ") for cell in row)
+        + "|"
+        for row in rows
+    )
+
+
+def share(value: float) -> str:
+    """As `98.2 %`; a whole as `100 %`."""
+    return "100 %" if value == 1 else f"{100 * value:.1f} %"
+
+
+def rounded(speed: float) -> str:
+    """Three digits of a large number are all that a busy machine gives."""
+    return f"{round(speed, -3):,.0f}" if speed >= 10_000 else f"{speed:.0f}"
+
+
+if __name__ == "__main__":
+    main()
