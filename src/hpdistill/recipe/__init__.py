@@ -1,0 +1,31 @@
+"""Every choice of a training, in one frozen value that reads and writes TOML."""
+
+from hpdistill.recipe._choices import Choices
+from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe, NliRecipe
+from hpdistill.recipe.distillation import (
+    HeadRecipe,
+    ProjectionRecipe,
+    Recipe,
+    StaticRecipe,
+    TeacherRecipe,
+    WeightedModel,
+)
+from hpdistill.recipe.simcse import SimcseRecipe
+from hpdistill.recipe.training import SettledTraining, TrainingRecipe, prefixes_of
+
+__all__ = [
+    "AugmentRecipe",
+    "Choices",
+    "CorpusRecipe",
+    "HeadRecipe",
+    "NliRecipe",
+    "ProjectionRecipe",
+    "Recipe",
+    "SettledTraining",
+    "SimcseRecipe",
+    "StaticRecipe",
+    "TeacherRecipe",
+    "TrainingRecipe",
+    "WeightedModel",
+    "prefixes_of",
+]

@@ -1,0 +1,143 @@
+"""Every choice of a distillation, in one frozen value."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from hpdistill.recipe._choices import Choices, check, check_choice
+from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe
+from hpdistill.recipe.training import TrainingRecipe
+
+__all__ = [
+    "HeadRecipe",
+    "ProjectionRecipe",
+    "Recipe",
+    "StaticRecipe",
+    "TeacherRecipe",
+    "WeightedModel",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedModel:
+    """One encoder of a teacher: its unit vectors enter the target times `weight`."""
+
+    model: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check("teacher weight", self.weight, self.weight > 0, "a number above 0")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `MODEL` or `MODEL:WEIGHT`; a colon not followed by a number is part of the name."""
+        name, colon, weight = text.rpartition(":")
+        try:
+            return cls(model=name, weight=float(weight)) if colon else cls(model=text)
+        except ValueError:
+            return cls(model=text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """How the teacher's embeddings are computed."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 where this machine's processor has it and it proves faster and faithful."""
+    shard_sentences: int = 4096
+
+    def __post_init__(self) -> None:
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        check("shard_sentences", self.shard_sentences, self.shard_sentences >= 1, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionRecipe:
+    """PCA of the teacher's embeddings (paper, section 3.2)."""
+
+    centred: bool = False
+    """Subtract the mean before projecting; the paper's authors do not."""
+    fit_sentences: int | None = None
+    """Fit on so many training sentences (the authors: 40,000), taken evenly; None takes all."""
+
+    def __post_init__(self) -> None:
+        good = self.fit_sentences is None or self.fit_sentences >= 2
+        check("fit_sentences", self.fit_sentences, good, "2 or more, or unset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRecipe:
+    """The student's dense layer."""
+
+    init: Literal["ridge", "random"] = "ridge"
+    """`ridge` solves it in closed form from the untrained backbone; `random` is the paper's."""
+    ridge_sentences: int = 10_000
+    ridge_strength: float = 1e-3
+    """Penalty relative to the mean variance of the pooled backbone's dimensions."""
+    activation: Literal["identity", "tanh"] = "identity"
+    """`tanh` is what the authors released; it cannot reach targets outside (-1, 1)."""
+
+    def __post_init__(self) -> None:
+        check_choice("init", self.init, ("ridge", "random"))
+        check_choice("activation", self.activation, ("identity", "tanh"))
+        check("ridge_sentences", self.ridge_sentences, self.ridge_sentences >= 2, "2 or more")
+        check("ridge_strength", self.ridge_strength, self.ridge_strength >= 0, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticRecipe:
+    """A student without a transformer: a vector for each token, and their mean."""
+
+    vocabulary: Literal["tokenizer", "corpus"] = "tokenizer"
+    """`corpus` drops the tokens that no training sentence holds, for a smaller file; letters and
+    their continuations stay, so that new words can still be spelt."""
+    add_words: int | None = None
+    """Give so many of the corpus's words that the tokenizer splits a vector of their own, the most
+    frequent first. None: 6,000 where the tokenizer can be given words, else 0."""
+    min_count: int = 3
+    """Occurrences that such a word needs."""
+    frequency_weight: float = 3e-4
+    """Before anything is fitted, a token of relative frequency p counts a / (a + p) times."""
+    strength: float | None = None
+    """Penalty, in sentences, on leaving the token vectors of the teacher in the closed form; None:
+    of several the one most faithful on the sentences held out."""
+
+    def __post_init__(self) -> None:
+        check_choice("vocabulary", self.vocabulary, ("tokenizer", "corpus"))
+        good = self.add_words is None or self.add_words >= 0
+        check("add_words", self.add_words, good, "0 or more, or unset")
+        check("min_count", self.min_count, self.min_count >= 1, "1 or more")
+        check("frequency_weight", self.frequency_weight, self.frequency_weight > 0, "above 0")
+        good = self.strength is None or self.strength > 0
+        check("strength", self.strength, good, "above 0, or unset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Choices):
+    """Every choice of a distillation. Two runs of an equal recipe give the same student.
+
+    Raises:
+        UsageError: A value is out of range; the message names it and what is allowed.
+    """
+
+    teachers: tuple[WeightedModel, ...]
+    student: str
+    anchor: float | None = None
+    """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
+    a finished sentence encoder, 0 if it is a bare backbone or static. 0 is the paper's method."""
+    dim: int = 128
+    seed: int = 0
+    corpus: CorpusRecipe
+    augment: AugmentRecipe | None = None
+    """None: the sentences as they are."""
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
+    head: HeadRecipe = field(default_factory=HeadRecipe)
+    static: StaticRecipe = field(default_factory=StaticRecipe)
+    """Only for `--student static`."""
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+    def __post_init__(self) -> None:
+        check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
+        check("anchor", self.anchor, self.anchor is None or self.anchor >= 0, "0 or more, or unset")
+        check("dim", self.dim, self.dim >= 1, "1 or more")
+        check("seed", self.seed, self.seed >= 0, "0 or more")
