@@ -22,10 +22,11 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from hpdistill.corpus import read_clean
 from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.head import ridge
 from hpdistill.pytorch import TorchEncoder, load_model
 from hpdistill.recipe import CorpusRecipe
 from hpdistill.shape import Batch, Cutter, Moments, Shape, Sizes, token_batches
-from hpdistill.student import backbone, keep_layers, pooled_backbone, ridge
+from hpdistill.student import backbone, keep_layers, pooled_backbone
 from hpdistill.weights import resolve
 
 RIDGE_STRENGTH = 1e-3

@@ -202,7 +202,7 @@ recipes = st.builds(
     ),
     head=st.builds(
         HeadRecipe,
-        init=st.sampled_from(["ridge", "random"]),
+        init=st.sampled_from(["ridge", "rotation", "random"]),
         ridge_sentences=st.integers(2, 10**9),
         ridge_strength=from_0,
         activation=st.sampled_from(["identity", "tanh"]),
@@ -288,7 +288,7 @@ OUT_OF_RANGE = [
     ("teacher.precision", "float16", "auto, float32, bfloat16"),
     ("teacher.shard_sentences", 0, "1 or more"),
     ("projection.fit_sentences", 1, "2 or more"),
-    ("head.init", "zeros", "ridge, random"),
+    ("head.init", "zeros", "ridge, rotation, random"),
     ("head.ridge_sentences", 1, "2 or more"),
     ("head.ridge_strength", -1.0, "0 or more"),
     ("head.activation", "relu", "identity, tanh"),

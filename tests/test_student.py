@@ -1,6 +1,5 @@
 """A student is what its spec says, its head is what regression says, its files say it to all."""
 
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.encoder import unit
 from hpdistill.errors import UsageError, WeightsError
+from hpdistill.head import ridge, rotated_pca
 from hpdistill.loop import TokenCache, embed_tokens
 from hpdistill.pytorch import TorchEncoder, load_model
 from hpdistill.recipe import HeadRecipe
@@ -24,7 +22,6 @@ from hpdistill.student import (
     is_sentence_encoder,
     keep_layers,
     pooled_backbone,
-    ridge,
     save_student,
     set_head,
     untouched,
@@ -248,92 +245,6 @@ def test_some_layers_of_any_model_come_back_from_disk_or_are_refused(
 # The head ---------------------------------------------------------------------------------------
 
 
-def regression(
-    count: int = 200, width: int = 6, k: int = 3, *, seed: int = 0
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    generator = np.random.default_rng(seed)
-    inputs = generator.normal(size=(count, width)) * [1, 2, 3, 1, 0.5, 1][:width] + 2
-    targets = inputs @ generator.normal(size=(width, k)) + generator.normal(size=(count, k))
-    return inputs.astype(np.float32), targets.astype(np.float32)
-
-
-def test_without_a_penalty_ridge_is_least_squares() -> None:
-    inputs, targets = regression()
-    augmented = np.hstack([inputs, np.ones((len(inputs), 1))]).astype(np.float64)
-    solution, *_ = np.linalg.lstsq(augmented, targets, rcond=None)
-    weight, bias = ridge(inputs, targets, strength=0)
-    assert (weight.dtype, bias.dtype) == (np.float32, np.float32)
-    np.testing.assert_allclose(weight, solution[:-1].T, atol=1e-5)
-    np.testing.assert_allclose(bias, solution[-1], atol=1e-5)
-
-
-@pytest.mark.parametrize("strength", [1e-3, 0.1, 10.0])
-def test_ridge_is_least_squares_with_penalty_rows(strength: float) -> None:
-    inputs, targets = regression()
-    count, width = inputs.shape
-    # A penalty l on the weights is a row sqrt(l) e_i with target 0 for each of them.
-    penalty = strength * count * inputs.astype(np.float64).var(axis=0).mean()
-    top = np.hstack([inputs, np.ones((count, 1))])
-    bottom = np.hstack([np.sqrt(penalty) * np.eye(width), np.zeros((width, 1))])
-    wanted = np.vstack([targets, np.zeros((width, targets.shape[1]))])
-    solution, *_ = np.linalg.lstsq(np.vstack([top, bottom]), wanted, rcond=None)
-    weight, bias = ridge(inputs, targets, strength=strength)
-    np.testing.assert_allclose(weight, solution[:-1].T, atol=1e-4)
-    np.testing.assert_allclose(bias, solution[-1], atol=1e-4)
-
-
-def test_weights_shrink_as_the_penalty_grows() -> None:
-    inputs, targets = regression()
-    norms = [np.linalg.norm(ridge(inputs, targets, strength=s)[0]) for s in (0, 0.01, 1, 100)]
-    assert all(one > other for one, other in itertools.pairwise(norms))
-
-
-def test_the_bias_is_not_penalised() -> None:
-    inputs, targets = regression()
-    weight, bias = ridge(inputs, targets + 100, strength=1e6)
-    assert np.abs(weight).max() < 1e-3
-    np.testing.assert_allclose(bias, targets.mean(axis=0) + 100, rtol=1e-3)
-    # Shifting the targets shifts the bias alone.
-    one, other = ridge(inputs, targets, strength=0.1), ridge(inputs, targets + 5, strength=0.1)
-    np.testing.assert_allclose(one[0], other[0], atol=1e-5)
-    np.testing.assert_allclose(one[1] + 5, other[1], atol=1e-4)
-
-
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.floats(0.01, 100))
-def test_the_penalty_is_relative_to_the_inputs(scale: float) -> None:
-    inputs, targets = regression()
-    weight, _ = ridge(inputs, targets, strength=0.1)
-    scaled, _ = ridge(inputs * np.float32(scale), targets, strength=0.1)
-    np.testing.assert_allclose(scaled * scale, weight, rtol=1e-3, atol=1e-4)
-
-
-def test_a_constant_dimension_does_no_harm() -> None:
-    inputs, targets = regression()
-    constant = np.hstack([inputs, np.full((len(inputs), 1), 0.5, np.float32)])
-    for strength in (0.0, 1e-3):
-        weight, bias = ridge(constant, targets, strength=strength)
-        assert np.isfinite(weight).all()
-        plain, plain_bias = ridge(inputs, targets, strength=0)
-        np.testing.assert_allclose(
-            constant @ weight.T + bias, inputs @ plain.T + plain_bias, atol=0.05
-        )
-
-
-def test_fewer_sentences_than_dimensions_do_no_harm() -> None:
-    inputs, targets = regression(4)
-    for strength in (0.0, 1e-3):
-        weight, bias = ridge(inputs, targets, strength=strength)
-        assert np.abs(weight).max() < 1e3
-        np.testing.assert_allclose(inputs @ weight.T + bias, targets, atol=0.1)
-
-
-def test_all_inputs_alike_give_the_mean() -> None:
-    _, targets = regression()
-    weight, bias = ridge(np.ones((200, 6), np.float32), targets, strength=1e-3)
-    np.testing.assert_allclose(weight.sum(axis=1) + bias, targets.mean(axis=0), atol=1e-4)
-
-
 @pytest.fixture(scope="module")
 def targets(teacher_dir: Path, texts: list[str]) -> NDArray[np.float32]:
     """The first numbers of another encoder's vectors: something to regress to."""
@@ -351,6 +262,16 @@ def test_the_head_gives_what_the_regression_predicts(
     np.testing.assert_allclose(student.encode(texts), unit(pooled @ weight.T + bias), atol=1e-5)
     fit = np.square(heads(student, texts) - targets).sum()
     assert fit < 0.8 * np.square(targets - targets.mean(axis=0)).sum()
+
+
+def test_a_rotated_head_gives_what_the_rotation_predicts(
+    student: SentenceTransformer, texts: list[str], targets: NDArray[np.float32]
+) -> None:
+    pooled = pooled_backbone(student, texts)
+    set_head(student, pooled, targets, HeadRecipe(init="rotation"))
+    np.testing.assert_allclose(
+        heads(student, texts), pooled @ rotated_pca(pooled, targets).T, atol=1e-5
+    )
 
 
 def test_a_tanh_head_gives_what_the_regression_predicts(

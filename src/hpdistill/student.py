@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.files import read_json, write_json
+from hpdistill.head import ridge, rotated_pca
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder, best_device, load_model
 from hpdistill.recipe import HeadRecipe
@@ -43,7 +44,6 @@ __all__ = [
     "is_static",
     "keep_layers",
     "pooled_backbone",
-    "ridge",
     "save_student",
     "set_head",
     "untouched",
@@ -263,45 +263,26 @@ def without_head(student: SentenceTransformer) -> SentenceTransformer:
     return assemble(student, [student[0], student[1], Normalize()])
 
 
-def ridge(
-    inputs: NDArray[np.float32], targets: NDArray[np.float32], *, strength: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Least squares with a bias and a penalty: the W, b that minimise |X W^T + b - Y|^2 + l |W|^2.
-
-    Args:
-        inputs: X, shape (n, width).
-        targets: Y, shape (n, k).
-        strength: The penalty l as a multiple of n times the mean variance of X's columns.
-
-    Returns:
-        W of shape (k, width) and b of shape (k,), float32.
-    """
-    mean_x = inputs.mean(axis=0, dtype=np.float64)
-    mean_y = targets.mean(axis=0, dtype=np.float64)
-    x, y = inputs - mean_x, targets - mean_y
-    gram = x.T @ x
-    penalty = strength * np.trace(gram) / len(gram)
-    # Least squares rather than a solver: a constant input dimension makes this singular.
-    weight = np.linalg.lstsq(gram + penalty * np.eye(len(gram)), x.T @ y, rcond=None)[0].T
-    bias = mean_y - weight @ mean_x
-    return weight.astype(np.float32), bias.astype(np.float32)
-
-
 def set_head(
     student: SentenceTransformer, pooled: Embeddings, targets: Embeddings, recipe: HeadRecipe
 ) -> None:
-    """Set the head to the ridge regression from the pooled backbone to the targets, in place.
+    """Solve the head from the pooled backbone to the targets, in place.
 
     Args:
         student: From `build_student`.
         pooled: From `pooled_backbone`, for a sample of n training sentences, (n, width).
         targets: Their targets, shape (n, k), float32.
-        recipe: Strength of the ridge. A `tanh` head is solved for the targets' arctanh.
+        recipe: `ridge` and its strength, or `rotation`. A `tanh` head is solved for the targets'
+            arctanh.
     """
     dense = _head(student)
     if recipe.activation == "tanh":
         targets = np.arctanh(np.clip(targets, -0.999, 0.999))
-    weight, bias = ridge(pooled, targets, strength=recipe.ridge_strength)
+    if recipe.init == "rotation":
+        weight = rotated_pca(pooled, targets)
+        bias = np.zeros(len(weight), np.float32)
+    else:
+        weight, bias = ridge(pooled, targets, strength=recipe.ridge_strength)
     with torch.no_grad():
         dense.linear.weight.copy_(torch.from_numpy(weight))
         dense.linear.bias.copy_(torch.from_numpy(bias))

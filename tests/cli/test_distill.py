@@ -462,7 +462,7 @@ def test_k_over_the_width(distill, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": "linear"}, "is 'linear'; allowed: ridge, random"),
+        ({"head": "linear"}, "is 'linear'; allowed: ridge, rotation, random"),
         ({"activation": "gelu"}, "activation is 'gelu'; allowed: identity, tanh"),
         ({"precision": "float16"}, "precision is 'float16'; allowed: auto, float32, bfloat16"),
         ({"errors": "guess"}, "errors is 'guess'; allowed: strict, replace, ignore"),

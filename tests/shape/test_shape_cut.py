@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from hpdistill.encoder import unit
 from hpdistill.errors import UsageError
 from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.head import ridge
 from hpdistill.pytorch import load_model
 from hpdistill.recipe import HeadRecipe
 from hpdistill.shape import Cutter, Shape, token_batches
@@ -22,7 +23,6 @@ from hpdistill.student import (
     build_student,
     check_student,
     pooled_backbone,
-    ridge,
     save_student,
 )
 

@@ -87,7 +87,9 @@ def distill(
     centred: Annotated[
         bool | None, typer.Option("--centred", help="Subtract the mean before projecting.")
     ] = None,
-    head: Annotated[str | None, typer.Option(help="ridge or random. [default: ridge]")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="ridge, rotation or random. [default: ridge]")
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(help="Of the head: identity or tanh. [default: identity]")
     ] = None,

@@ -210,7 +210,7 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
         encoder=ProjectedEncoder(kept, own),
         vectors=own.apply(vectors),
     )
-    if recipe.head.init == "ridge":
+    if recipe.head.init != "random":
         initial = TorchEncoder(load_model(run / "init"), name=name)
         yield _Contender(
             name=f"{name}, closed-form head",

@@ -390,7 +390,7 @@ def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) 
         recipe.student, recipe.dim, recipe.head, seed=recipe.seed, texts=sample, report=report
     )
     pooled = pooled_backbone(student, sample, report=report)
-    if recipe.head.init == "ridge":
+    if recipe.head.init != "random":
         targets = np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False)
         set_head(student, pooled, targets[wanted], recipe.head)
     own = min(recipe.dim, pooled.shape[1], len(sample))

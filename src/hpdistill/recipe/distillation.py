@@ -68,8 +68,9 @@ class ProjectionRecipe:
 class HeadRecipe:
     """The student's dense layer."""
 
-    init: Literal["ridge", "random"] = "ridge"
-    """`ridge` solves it in closed form from the untrained backbone; `random` is the paper's."""
+    init: Literal["ridge", "rotation", "random"] = "ridge"
+    """From the untrained backbone in closed form: `ridge` comes nearest to the targets; `rotation`
+    turns its own PCA onto them, which keeps its similarities. `random` is the paper's."""
     ridge_sentences: int = 10_000
     ridge_strength: float = 1e-3
     """Penalty relative to the mean variance of the pooled backbone's dimensions."""
@@ -77,7 +78,7 @@ class HeadRecipe:
     """`tanh` is what the authors released; it cannot reach targets outside (-1, 1)."""
 
     def __post_init__(self) -> None:
-        check_choice("init", self.init, ("ridge", "random"))
+        check_choice("init", self.init, ("ridge", "rotation", "random"))
         check_choice("activation", self.activation, ("identity", "tanh"))
         check("ridge_sentences", self.ridge_sentences, self.ridge_sentences >= 2, "2 or more")
         check("ridge_strength", self.ridge_strength, self.ridge_strength >= 0, "0 or more")
