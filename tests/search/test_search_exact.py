@@ -1,11 +1,13 @@
 """The flat engine gives what NumPy gives, at every precision."""
 
+import faiss
 import numpy as np
 import pytest
 from vectors_for_search import clustered, documents, products, space, unit
 
 from hpdistill.runtime.vectors import fit_ranges
 from hpdistill.search import Index, _tiles
+from hpdistill.search._faiss import search_threads
 
 PRECISIONS = ["float32", "int8", "binary"]
 
@@ -158,3 +160,11 @@ def test_texts_and_ids_may_be_any_unicode():
         assert [d.text for d in index.get([i.id for i in items[:4]])] == texts
         assert index.get(["half"])[0].text == "half \ufffd a character"
         assert index.get(["nobody", "\ud83d"]) == [None, None]
+
+
+@pytest.mark.parametrize("queries", [1, 3, 40])
+def test_a_search_leaves_the_number_of_threads_as_it_was(queries):
+    vectors = clustered(200, 16)
+    with search_threads(3), filled(vectors, "float32") as index:
+        index.nearest(vectors[:queries], 5)
+        assert faiss.omp_get_max_threads() == 3
