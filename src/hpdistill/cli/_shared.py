@@ -102,6 +102,8 @@ def progress() -> Iterator[Report]:
     def report(task: str, done: int, total: int) -> None:
         if task not in tasks:
             tasks[task] = bars.add_task(task, total=total or None, completed=done)
+        elif done < next(bar.completed for bar in bars.tasks if bar.id == tasks[task]):
+            bars.reset(tasks[task])  # of several models, the next one
         bars.update(tasks[task], completed=done, total=total or None)
 
     with bars:
@@ -113,11 +115,16 @@ class _Log:
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
         self._finished: set[str] = set()
         self._last = time.monotonic()
 
     def __call__(self, task: str, done: int, total: int) -> None:
         now = time.monotonic()
+        if done < self._done.get(task, 0):  # of several models, the next one
+            del self._started[task]
+            self._finished.discard(task)
+        self._done[task] = done
         started, before = self._started.setdefault(task, (now, done))
         if total and done >= total:
             if task not in self._finished:
