@@ -184,6 +184,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reproduce-cpu": reproduced,
     "captions-loss": ablation("captions-loss"),
     "augmentation": ablation("augmentation"),
+    "mixed": ablation("mixed"),
 }
 
 
