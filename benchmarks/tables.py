@@ -179,12 +179,37 @@ ABLATED = {
 }
 DIGITS = {"fidelity": 4, "overlap10": 3, "dev": 2, "tests": 2}
 
+
+def search_by_loss() -> str:
+    """MRR@10 of students that differ in how they were trained, whole and cut to prefixes."""
+    result = read_json(RESULTS / "retrieval-20k-loss.json")
+    found = {(row["model"], row["dim"]): row["mrr10"] for row in result["rows"]}
+    lines = []
+    for name, title in SEARCHED.items():
+        fidelity = result["fidelity"].get(name)
+        scores = [found.get((name, dim)) for dim in (384, 128, 64, 32, 16)]
+        cells = ["" if score is None else f"{score:.4f}" for score in scores]
+        lines.append([title, "" if fidelity is None else f"{fidelity['spearman']:.3f}", *cells])
+    return table(["", "fidelity", "384", "128", "64", "32", "16"], lines)
+
+
+SEARCHED = {
+    "minilm": "`minilm`, untouched, and its first numbers",
+    "250 steps, squared error": "250 steps, squared error",
+    "250 steps, squared error + neighbours": "the same and the ranking of neighbours",
+    "250 steps, similarity + neighbours": "the same and the batch's similarities",
+    "student-128-mse": "2 epochs, with prefixes, squared error",
+    "student-128-similarity": "the same and the batch's similarities",
+    "student-128-rotation-neighbours": "the same, the ranking of neighbours, and `--head rotation`",
+}
+
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
     "reproduce-cpu": reproduced,
     "captions-loss": ablation("captions-loss"),
     "augmentation": ablation("augmentation"),
     "mixed": ablation("mixed"),
+    "retrieval-20k-loss": search_by_loss,
 }
 
 

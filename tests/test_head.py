@@ -104,9 +104,10 @@ def turned(width: int, k: int) -> NDArray[np.float64]:
 
 
 def own_pca(inputs: NDArray[np.float32], k: int) -> NDArray[np.float64]:
-    """Reference: the inputs' directions on their first k singular vectors, not centred."""
+    """Reference: components of the inputs' directions, found centred and applied as they are."""
     directions = inputs.astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions -= directions.mean(axis=0)
     return inputs @ np.linalg.svd(directions, full_matrices=False)[2][:k].T
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.encoder import unit
+from hpdistill.projection import fit_pca
 
 __all__ = ["ridge", "rotated_pca"]
 
@@ -43,15 +44,14 @@ def rotated_pca(inputs: NDArray[np.float32], targets: NDArray[np.float32]) -> ND
         targets: Y, shape (n, k).
 
     Returns:
-        W of shape (k, width), float32: s R^T P^T, where P are the first min(width, k) components
-        of X's rows at length 1, not centred, and R and s minimise |s X P R - Y|^2 over matrices R
-        of orthonormal rows and scales s.
+        W of shape (k, width), float32: s R^T P, where the rows of P are the first components, at
+        most `width` and n of them, that `fit_pca` finds in the directions of X's rows, and R and s
+        minimise |s X P^T R - Y|^2 over matrices R of orthonormal rows and over scales s.
     """
-    directions = unit(inputs).astype(np.float64)
-    kept = min(inputs.shape[1], targets.shape[1])
-    components = np.linalg.eigh(directions.T @ directions)[1][:, ::-1][:, :kept]
-    own = inputs @ components  # (n, kept)
+    kept = min(*inputs.shape, targets.shape[1])
+    components = fit_pca([unit(inputs)], kept).components  # (kept, width)
+    own = inputs @ components.T  # (n, kept)
     left, values, right = np.linalg.svd(own.T @ targets, full_matrices=False)
-    scale = values.sum() / max(np.square(own).sum(), np.finfo(np.float64).tiny)
-    weight: NDArray[np.float32] = (scale * components @ left @ right).T.astype(np.float32)
+    scale = values.sum() / max(np.square(own).sum(), np.finfo(np.float32).tiny)
+    weight: NDArray[np.float32] = (scale * components.T @ left @ right).T.astype(np.float32)
     return weight

@@ -735,3 +735,13 @@ def test_a_random_head_is_not_kept_for_its_rank_correlation(recipe, store, tmp_p
     random = recipe(head__init="random", anchor=0.0, training__learning_rate=1e-9)
     result = distill(random, tmp_path / "run", store=store)
     assert result.stages["training"]["facts"]["best_step"] > 0
+
+
+def test_a_rotated_head_starts_with_the_similarities_of_the_own_pca(recipe, store, tmp_path):
+    rotated = recipe(head__init="rotation", training__max_steps=0)
+    result = distill(rotated, tmp_path / "run", store=store)
+    *_, own, start, _ = result.rows
+    assert ("own PCA" in own["model"], "closed-form" in start["model"]) == (True, True)
+    assert start["spearman"] == pytest.approx(own["spearman"], abs=1e-4)
+    assert start["overlap10"] == own["overlap10"]
+    assert start["cosine"] > 0

@@ -72,6 +72,7 @@ class HeadRecipe:
     """From the untrained backbone in closed form: `ridge` comes nearest to the targets; `rotation`
     turns its own PCA onto them, which keeps its similarities. `random` is the paper's."""
     ridge_sentences: int = 10_000
+    """The closed forms are solved on so many training sentences, taken evenly."""
     ridge_strength: float = 1e-3
     """Penalty relative to the mean variance of the pooled backbone's dimensions."""
     activation: Literal["identity", "tanh"] = "identity"
