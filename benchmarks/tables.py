@@ -195,6 +195,7 @@ def search_by_loss() -> str:
 
 SEARCHED = {
     "minilm": "`minilm`, untouched, and its first numbers",
+    "minilm-pca-128": "its own PCA of 22,000 captions",
     "250 steps, squared error": "250 steps, squared error",
     "250 steps, squared error + neighbours": "the same and the ranking of neighbours",
     "250 steps, similarity + neighbours": "the same and the batch's similarities",
