@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from _results import command_without_paths, write
+from tables import ablated
 
 from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
@@ -53,7 +54,6 @@ from hpdistill.recipe import Recipe
 SEED = 0
 """Draws the sentences."""
 FIGURES = ("fidelity", "cosine", "overlap10", "dev", "tests")
-PRINTED = ("fidelity", "overlap10", "dev", "tests")
 
 
 def main() -> None:
@@ -82,17 +82,16 @@ def main() -> None:
                 out = place / arm["name"] / str(seed)
                 figures = run(recipe, out, options, tests=tests, report=report)
                 print(arm["name"], seed, json.dumps(figures), flush=True)
-    rows = table(grid, place, texts)
-    print(markdown(rows, grid["against"]))
+    about = {
+        "title": grid["title"],
+        "against": grid["against"],
+        "grid": grid,
+        "rows": table(grid, place, texts),
+        "beside": beside(grid, place),
+    }
+    print(ablated(about, differences=True))
     if options.name:
         sources = ", ".join(Path(source).name for source in options.sentences)
-        about = {
-            "title": grid["title"],
-            "against": grid["against"],
-            "grid": grid,
-            "rows": rows,
-            "beside": beside(grid, place),
-        }
         print(write(options.name, sources, about, command=command_without_paths(options)))
 
 
@@ -209,31 +208,6 @@ def beside(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
         return []
     wanted = ("model", "dim", "spearman", "cosine", "overlap10")
     return [{name: row[name] for name in wanted} for row in read_json(report)["rows"][:-1]]
-
-
-def markdown(rows: list[dict[str, Any]], against: str) -> str:
-    """The table for people."""
-    heads = [f"{name} | vs {against}" for name in PRINTED]
-    lines = [
-        "| arm | seeds | " + " | ".join(heads) + " | s |",
-        "|---" * (2 * len(PRINTED) + 3) + "|",
-    ]
-    for row in rows:
-        cells = [row["arm"], str(len(row["seeds"]))]
-        for figure in PRINTED:
-            digits = 2 if figure in ("dev", "tests") else 4
-            found = row.get(figure)
-            if found is None:
-                cells += ["", ""]
-                continue
-            spread = "" if found["sd"] is None else f" ± {found['sd']:.{digits}f}"
-            cells.append(f"{found['mean']:.{digits}f}{spread}")
-            difference = found["difference"]
-            cells.append("" if difference is None else f"{difference:+.{digits}f}")
-        seconds = row["training_seconds"]
-        cells.append("" if seconds is None else f"{seconds:.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python benchmarks/pydoc_task.py OUT [--packages torch numpy...]
 
 A query is the first sentence of what a module, class or function is documented with, its answer
-the rest of that documentation. Written to OUT in BEIR's layout, for `hpd eval retrieval --data`
-and `hpd distill --exclude`; OUT/sentences.txt holds the sentences of everything that is not asked
-for, to distil on. Sources are installed packages, so that another machine has another task:
+the rest of that documentation. Written to OUT/task in BEIR's layout, for `hpd eval retrieval
+--data` and `hpd distill --exclude`; OUT/sentences.txt holds the sentences of everything that is not
+asked for, to distil on. Sources are installed packages, so that another machine has another task:
 OUT/task.json counts it and names the packages with their versions.
 """
 
@@ -49,12 +49,12 @@ def main() -> None:
     asked = [entry for entry in chosen if int(hashes[entry[0]][-8:], 16) % ASKED == 0]
     asked = asked[: options.queries]
     held = {name for name, _, _ in asked}
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_lines(options.out / "corpus.jsonl", [{"_id": n, "text": t} for n, _, t in chosen])
-    write_lines(options.out / "queries.jsonl", [{"_id": n, "text": q} for n, q, _ in asked])
-    (options.out / "qrels").mkdir(exist_ok=True)
+    task = options.out / "task"
+    (task / "qrels").mkdir(parents=True, exist_ok=True)
+    write_lines(task / "corpus.jsonl", [{"_id": n, "text": t} for n, _, t in chosen])
+    write_lines(task / "queries.jsonl", [{"_id": n, "text": q} for n, q, _ in asked])
     rows = "".join(f"{name}\t{name}\t1\n" for name, _, _ in asked)
-    (options.out / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, "utf-8")
+    (task / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows, "utf-8")
     sentences = dict.fromkeys(
         s for name, told in read if name not in held for s in told if len(s.split()) > 2
     )

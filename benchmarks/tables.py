@@ -144,31 +144,39 @@ REPRODUCED = {
 
 def ablation(name: str) -> Callable[[], str]:
     """The table of a grid that `ablate.py` ran."""
+    return lambda: ablated(read_json(RESULTS / f"{name}.json"))
 
-    def made() -> str:
-        result = read_json(RESULTS / f"{name}.json")
-        shown = [figure for figure in ABLATED if any(figure in row for row in result["rows"])]
-        lines = []
-        for row in result.get("beside", [])[1:]:  # the first is the teacher, faithful to itself
-            known = {"fidelity": row["spearman"], "overlap10": row["overlap10"]}
-            figures = [f"{known[name]:.{DIGITS[name]}f}" if name in known else "" for name in shown]
-            lines.append([f"no training: {row['model']}", "", *figures])
-        for row in result["rows"]:
-            if not row["seeds"]:
-                continue
-            cells = [row["about"] or row["arm"], str(len(row["seeds"]))]
-            for figure in shown:
-                digits = DIGITS[figure]
-                found = row.get(figure)
-                if found is None:
-                    cells.append("")
-                    continue
-                spread = "" if found["sd"] is None else f" ± {found['sd']:.{digits}f}"
-                cells.append(f"{found['mean']:.{digits}f}{spread}")
-            lines.append(cells)
-        return table(["arm", "seeds", *(ABLATED[figure] for figure in shown)], lines)
 
-    return made
+def ablated(result: dict[str, Any], *, differences: bool = False) -> str:
+    """The table of an ablation's figures: mean and standard deviation over the seeds.
+
+    Args:
+        result: `rows` and `beside`, as `ablate.py` writes them.
+        differences: Also to the arm that all others are compared with, over seeds that both have.
+    """
+    shown = [figure for figure in ABLATED if any(figure in row for row in result["rows"])]
+    lines = []
+    for row in result.get("beside", [])[1:]:  # the first is the teacher, faithful to itself
+        known = {"fidelity": row["spearman"], "overlap10": row["overlap10"]}
+        figures = [f"{known[name]:.{DIGITS[name]}f}" if name in known else "" for name in shown]
+        lines.append([f"no training: {row['model']}", "", *figures])
+    for row in result["rows"]:
+        if row["seeds"]:
+            cells = [over_seeds(row.get(name), DIGITS[name], differences) for name in shown]
+            lines.append([row["about"] or row["arm"], str(len(row["seeds"])), *cells])
+    return table(["arm", "seeds", *(ABLATED[figure] for figure in shown)], lines)
+
+
+def over_seeds(found: dict[str, Any] | None, digits: int, differences: bool) -> str:
+    """As `76.48 ± 0.14 (+0.02)`, of what there is."""
+    if found is None:
+        return ""
+    text = f"{found['mean']:.{digits}f}"
+    if found["sd"] is not None:
+        text += f" ± {found['sd']:.{digits}f}"
+    if differences and found["difference"] is not None:
+        text += f" ({found['difference']:+.{digits}f})"
+    return text
 
 
 ABLATED = {
