@@ -20,8 +20,11 @@ A grid is a recipe that all arms share, and what each arm changes in it:
 benchmark's development set.
 
 Sentences are drawn once, as `[recipe.corpus]` says (`limit`, `validation`), and shared by all arms
-and seeds, with the teacher's vectors; a seed decides the order of training and the rest. An arm's
-own `corpus.limit` takes a part of them.
+and seeds, with the teacher's vectors; a seed decides the order of training and the rest.
+
+A file of sentences is a kind of text, named by its first word (`news.txt.gz`: news). An arm
+`without = ["news"]` trains on the other kinds only. With `kinds = true`, fidelity is also measured
+among the sentences of each kind, of the student and of the untrained one it started as.
 
 Interrupted, the same command goes on: a run in `WORK/GRID/ARM/SEED` that is complete is not made
 again, and its figures are kept beside it. `--arms` and `--seeds` take a part of the grid, for
@@ -39,14 +42,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 from _results import command_without_paths, write
 from tables import ablated
 
 from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
 from hpdistill.distill import distill
-from hpdistill.evaluate import evaluate_sts, load_tasks
-from hpdistill.files import atomic_directory, json_hash, read_json, write_json
+from hpdistill.evaluate import evaluate_fidelity, evaluate_sts, load_tasks
+from hpdistill.files import atomic_directory, atomic_path, json_hash, read_json, write_json
 from hpdistill.progress import Report
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe
@@ -71,22 +76,24 @@ def main() -> None:
     options = parser.parse_args()
     grid = tomllib.loads(Path(options.grid).read_text("utf-8"))
     place = options.work / Path(options.grid).stem
-    texts = draw(grid, options)
+    drawn = draw(grid, options)
     with progress() as report:
         for seed in options.seeds or grid["seeds"]:
             for arm in grid["arm"]:
                 if options.arms and arm["name"] not in options.arms:
                     continue
-                recipe = recipe_of(grid, arm, seed, texts)
+                recipe = recipe_of(grid, arm, seed, drawn)
                 tests = arm["name"] in grid.get("finalists", [])
                 out = place / arm["name"] / str(seed)
                 figures = run(recipe, out, options, tests=tests, report=report)
+                if grid.get("kinds"):
+                    figures |= measure_kinds(recipe, out, drawn)
                 print(arm["name"], seed, json.dumps(figures), flush=True)
     about = {
         "title": grid["title"],
         "against": grid["against"],
         "grid": grid,
-        "rows": table(grid, place, texts),
+        "rows": table(grid, place, drawn),
         "beside": beside(grid, place),
     }
     print(ablated(about, differences=True))
@@ -95,22 +102,21 @@ def main() -> None:
         print(write(options.name, sources, about, command=command_without_paths(options)))
 
 
-def recipe_of(
-    grid: dict[str, Any], arm: dict[str, Any], seed: int, texts: tuple[str, str]
-) -> Recipe:
+def recipe_of(grid: dict[str, Any], arm: dict[str, Any], seed: int, drawn: Path) -> Recipe:
     """The shared choices, the arm's own over them, and the sentences drawn for all."""
     shared = {key: value for key, value in grid["recipe"].items() if key != "corpus"}
-    own = {key: value for key, value in arm.items() if key not in ("name", "about")}
-    corpus = {"sources": [texts[0]], "validation_sources": [texts[1]]}
+    own = {key: value for key, value in arm.items() if key not in ("name", "about", "without")}
+    train = training_text(drawn, arm.get("without", []))
+    corpus = {"sources": [str(train)], "validation_sources": [str(drawn / "validation.txt")]}
     return Recipe.from_dict(merged(shared, own, {"seed": seed, "corpus": corpus}))
 
 
-def draw(grid: dict[str, Any], options: argparse.Namespace) -> tuple[str, str]:
-    """The sentences of all runs, one on each line: to train on, and held out."""
+def draw(grid: dict[str, Any], options: argparse.Namespace) -> Path:
+    """A folder with the sentences of all runs, one on each line: to train on, and held out."""
     drawn = {"sources": options.sentences, "exclude": [str(options.data), *options.exclude]}
     recipe = Recipe.from_dict(merged(grid["recipe"], {"corpus": drawn})).corpus
     inputs = [asdict(recipe), SEED, content_hashes(recipe.reads)]
-    folder = options.work / f"corpus-{json_hash(inputs)[:12]}"
+    folder: Path = options.work / f"corpus-{json_hash(inputs)[:12]}"
     if not folder.is_dir():
         with atomic_directory(folder) as temporary:
             build_corpus(recipe, temporary, seed=SEED)
@@ -118,7 +124,62 @@ def draw(grid: dict[str, Any], options: argparse.Namespace) -> tuple[str, str]:
             for split in ("train", "validation"):
                 lines = "".join(f"{text}\n" for text in made.texts(split))
                 (temporary / f"{split}.txt").write_text(lines, "utf-8")
-    return str(folder / "train.txt"), str(folder / "validation.txt")
+    return folder
+
+
+def training_text(drawn: Path, without: list[str]) -> Path:
+    """The sentences to train on, but those of some kinds.
+
+    Raises:
+        SystemExit: There is no such kind.
+    """
+    if not without:
+        return drawn / "train.txt"
+    path = drawn / f"train-without-{'-'.join(without)}.txt"
+    if not path.is_file():
+        kinds = kinds_of(drawn, "train")
+        if missing := sorted(set(without) - set(kinds)):
+            raise SystemExit(f"no sentences of the kinds {missing}; there are {sorted(set(kinds))}")
+        lines = (drawn / "train.txt").read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line, kind in zip(lines, kinds, strict=True) if kind not in without]
+        path.write_text("".join(kept), "utf-8")
+    return path
+
+
+def kinds_of(drawn: Path, split: str) -> list[str]:
+    """The kind of each sentence: the first word of its file's name."""
+    sources = pq.read_table(drawn / f"{split}.parquet", columns=["source"])["source"].to_pylist()
+    return [Path(source).name.split(".")[0] for source in sources]
+
+
+def measure_kinds(recipe: Recipe, out: Path, drawn: Path) -> dict[str, Any]:
+    """Fidelity among the held-out sentences of each kind, trained and before training.
+
+    Args:
+        recipe: Of a run with one teacher.
+        out: Its directory; figures are kept there.
+        drawn: From `draw`; the teacher's vectors are kept there.
+    """
+    figures: dict[str, Any] = read_json(out / "figures.json")
+    if "kinds" not in figures:
+        texts = (drawn / "validation.txt").read_text("utf-8").splitlines()
+        kept = drawn / f"{recipe.teachers[0].model}.npy"
+        if not kept.is_file():
+            vectors = TorchEncoder.load(recipe.teachers[0].model).encode(texts)
+            with atomic_path(kept) as temporary, temporary.open("wb") as handle:
+                np.save(handle, vectors, allow_pickle=False)
+        teacher = np.load(kept, allow_pickle=False)
+        kinds = np.array(kinds_of(drawn, "validation"))
+        for name, model in (("kinds", out / "model"), ("kinds_at_start", out / "init")):
+            outputs = TorchEncoder.load(str(model)).encode(texts)
+            figures[name] = {
+                str(kind): evaluate_fidelity(
+                    outputs[kinds == kind], teacher[kinds == kind]
+                ).spearman
+                for kind in np.unique(kinds)
+            }
+        write_json(out / "figures.json", figures)
+    return figures
 
 
 def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +226,7 @@ def sts(model: Path, data: Path, *, dev: bool) -> float:
     return scores.average_present
 
 
-def table(grid: dict[str, Any], place: Path, texts: tuple[str, str]) -> list[dict[str, Any]]:
+def table(grid: dict[str, Any], place: Path, drawn: Path) -> list[dict[str, Any]]:
     """Mean and standard deviation of each arm, and its difference, over seeds that both have."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for arm in grid["arm"]:
@@ -174,7 +235,7 @@ def table(grid: dict[str, Any], place: Path, texts: tuple[str, str]) -> list[dic
             path = place / arm["name"] / str(seed) / "figures.json"
             figures = read_json(path) if path.is_file() else {}
             # Of a grid that was changed since, they are another arm's.
-            if figures.get("recipe") == recipe_of(grid, arm, seed, texts).hash:
+            if figures.get("recipe") == recipe_of(grid, arm, seed, drawn).hash:
                 found[arm["name"]][seed] = figures
     base = found[grid["against"]]
     rows = []
@@ -194,6 +255,12 @@ def table(grid: dict[str, Any], place: Path, texts: tuple[str, str]) -> list[dic
                 "difference": statistics.fmean(paired) if paired else None,
                 "better": sum(difference > 0 for difference in paired),
             }
+        for name in ("kinds", "kinds_at_start"):
+            by_seed = [one[name] for one in own.values() if name in one]
+            if by_seed:
+                row[name] = {
+                    kind: statistics.fmean(one[kind] for one in by_seed) for kind in by_seed[0]
+                }
         row["training_seconds"] = (
             statistics.fmean(one["training_seconds"] for one in own.values()) if own else None
         )
