@@ -130,6 +130,29 @@ def test_centring_only_shifts_what_comes_out() -> None:
     )
 
 
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0])
+def test_partial_whitening_divides_by_a_power_of_the_deviations(power: float) -> None:
+    vectors = cloud()
+    plain, partly = fit_pca([vectors], 5), fit_pca([vectors], 5, whitening=power)
+    deviations = np.sqrt(plain.explained_variance)
+    expected = plain.components / (deviations / deviations[0])[:, None] ** power
+    np.testing.assert_allclose(partly.components, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(partly.explained_variance, plain.explained_variance)
+
+
+def test_all_of_a_whitening_makes_components_vary_alike() -> None:
+    vectors = cloud()
+    whitened = fit_pca([vectors], 5, whitening=1.0).apply(vectors)
+    np.testing.assert_allclose(whitened.std(axis=0) / whitened[:, 0].std(), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("vectors", [np.zeros((9, 4), np.float32), np.eye(9, 4, dtype=np.float32)])
+def test_partial_whitening_bears_directions_without_variance(
+    vectors: NDArray[np.float32],
+) -> None:
+    assert np.isfinite(fit_pca([vectors], 4, whitening=0.5).components).all()
+
+
 def test_a_full_width_projection_keeps_cosines() -> None:
     vectors = cloud()
     before, after = unit(vectors), unit(fit_pca([vectors], WIDTH).apply(vectors))

@@ -58,6 +58,7 @@ CHANGES: dict[str, Any] = {
     "teacher.precision": "float32",
     "teacher.shard_sentences": 1024,
     "projection.centred": True,
+    "projection.whitening": 0.3,
     "projection.fit_sentences": 40_000,
     "head.init": "random",
     "head.ridge_sentences": 500,
@@ -198,6 +199,7 @@ recipes = st.builds(
     projection=st.builds(
         ProjectionRecipe,
         centred=st.booleans(),
+        whitening=st.floats(0, 1),
         fit_sentences=or_unset(st.integers(2, 10**9)),
     ),
     head=st.builds(
@@ -287,6 +289,8 @@ OUT_OF_RANGE = [
     ("augment.min_similarity", 1.0, "below 1"),
     ("teacher.precision", "float16", "auto, float32, bfloat16"),
     ("teacher.shard_sentences", 0, "1 or more"),
+    ("projection.whitening", -0.1, "0 to 1"),
+    ("projection.whitening", 1.1, "0 to 1"),
     ("projection.fit_sentences", 1, "2 or more"),
     ("head.init", "zeros", "ridge, rotation, random"),
     ("head.ridge_sentences", 1, "2 or more"),

@@ -32,8 +32,8 @@ class Projection:
     """A fitted linear map; rows of `components` are ordered by the variance they explain."""
 
     components: NDArray[np.float32]
-    """Shape (k, width), orthogonal rows: of length 1, or of a whitening, which divides each by the
-    standard deviation along it."""
+    """Shape (k, width), orthogonal rows: of length 1, or divided by some power of the standard
+    deviation along them: `fit_pca` says which, and a whitening divides by all of it."""
     mean: NDArray[np.float32]
     """Shape (width,); of the embeddings it was fitted on."""
     explained_variance: NDArray[np.float32]
@@ -155,15 +155,22 @@ class Covariance:
         return centred / max(self.count - 1, 1)
 
 
-def fit_pca(shards: Iterable[Embeddings], dim: int, *, centred: bool = False) -> Projection:
+def fit_pca(
+    shards: Iterable[Embeddings], dim: int, *, centred: bool = False, whitening: float = 0.0
+) -> Projection:
     """Fit PCA on embeddings that come in shards; exact, in one pass.
 
     Components are found on centred data in either case; `centred` says how they are applied.
+
+    Partly whitened, component i is divided by (s_i / s_1)^whitening, s being standard deviations:
+    what lies between PCA (0) and a whitening (1). Without it, the first few components decide most
+    of each similarity and most of a squared error.
 
     Args:
         shards: Arrays of shape (n_i, width), float32; at least `dim` vectors in all.
         dim: Number k of components.
         centred: Whether `Projection.apply` subtracts the mean.
+        whitening: Power of the standard deviations, 0 to 1.
 
     Returns:
         The projection; the sign of each component makes its largest entry positive.
@@ -174,6 +181,11 @@ def fit_pca(shards: Iterable[Embeddings], dim: int, *, centred: bool = False) ->
     covariance = _covariance(shards, dim)
     values, vectors = np.linalg.eigh(covariance.matrix)  # ascending
     components = _signed(vectors[:, ::-1][:, :dim].T)  # (k, width)
+    if whitening > 0:
+        # Where nothing varies, there is nothing to make larger but rounding.
+        largest = max(values[-1], np.finfo(np.float64).tiny)
+        relative = np.maximum(values[::-1][:dim] / largest, LEAST_VARIANCE)
+        components /= relative[:, None] ** (whitening / 2)
     return Projection(
         components=np.ascontiguousarray(components, dtype=np.float32),
         mean=covariance.mean.astype(np.float32),

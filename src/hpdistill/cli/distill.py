@@ -87,6 +87,13 @@ def distill(
     centred: Annotated[
         bool | None, typer.Option("--centred", help="Subtract the mean before projecting.")
     ] = None,
+    target_whitening: Annotated[
+        float | None,
+        typer.Option(
+            help="Divide the targets' components by this power of their standard deviations: 0 is "
+            "the paper's PCA, 1 whitens. [default: 0]"
+        ),
+    ] = None,
     head: Annotated[
         str | None, typer.Option(help="ridge, rotation or random. [default: ridge]")
     ] = None,
@@ -168,6 +175,7 @@ def distill(
         "augment.min_similarity": min_similarity,
         "teacher.precision": teacher_precision,
         "projection.centred": centred,
+        "projection.whitening": target_whitening,
         "head.init": head,
         "head.activation": activation,
         "training.epochs": epochs,

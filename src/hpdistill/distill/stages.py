@@ -268,7 +268,12 @@ def make_targets(
             yield shard[wanted[start : start + len(shard)]]
             start += len(shard)
 
-    projection = fit_pca(sample(), recipe.dim, centred=recipe.projection.centred)
+    projection = fit_pca(
+        sample(),
+        recipe.dim,
+        centred=recipe.projection.centred,
+        whitening=recipe.projection.whitening,
+    )
     targets = run / "targets"
     projection.save(targets / "projection.safetensors")
     for split in ("train", "validation"):

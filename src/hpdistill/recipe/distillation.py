@@ -56,10 +56,13 @@ class ProjectionRecipe:
 
     centred: bool = False
     """Subtract the mean before projecting; the paper's authors do not."""
+    whitening: float = 0.0
+    """Divide components by this power of the standard deviation along them: 0 is PCA, 1 whitens."""
     fit_sentences: int | None = None
     """Fit on so many training sentences (the authors: 40,000), taken evenly; None takes all."""
 
     def __post_init__(self) -> None:
+        check("whitening", self.whitening, 0 <= self.whitening <= 1, "0 to 1")
         good = self.fit_sentences is None or self.fit_sentences >= 2
         check("fit_sentences", self.fit_sentences, good, "2 or more, or unset")
 
