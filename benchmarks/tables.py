@@ -212,6 +212,63 @@ SEARCHED = {
     "student-128-rotation-neighbours": "the same, the ranking of neighbours, and `--head rotation`",
 }
 
+
+def heads(name: str, figures: dict[str, int]) -> Callable[[], str]:
+    """The table of heads in closed form that `targets.py` made: some of its whitenings."""
+
+    def made() -> str:
+        lines = []
+        for row in rows_of(name):
+            if row["whitening"] in SHOWN_WHITENINGS:
+                own = row["head"] == "own PCA"
+                what = "the student's own PCA" if own else f"ridge, anchor {row['anchor']:g}"
+                values = [
+                    f"{row[f]:.{digits}f}" if f in row else "" for f, digits in figures.items()
+                ]
+                lines.append([what, str(row["dim"]), f"{row['whitening']:g}", *values])
+        titles = [HEAD_FIGURES[figure] for figure in figures]
+        return table(["head", "width", "whitening", *titles], lines)
+
+    return made
+
+
+SHOWN_WHITENINGS = (0, 0.3, 0.6)
+HEAD_FIGURES = {
+    "target": "fidelity of the target",
+    "fidelity": "of the head",
+    "dev": "dev",
+    "tests": "four STS tasks",
+    "mrr10": "MRR@10",
+}
+
+
+def left_out() -> str:
+    """Fidelity on kinds of text, trained on them and not."""
+    result = read_json(RESULTS / "left-out.json")
+    rows = {row["arm"]: row for row in result["rows"] if row["seeds"]}
+    everything = rows[result["against"]]
+    lines = []
+    for arm, row in rows.items():
+        kind = arm.removeprefix("without ")
+        if kind == arm:
+            continue
+        lines.append(
+            [
+                kind,
+                f"{everything['kinds_at_start'][kind]:.4f}",
+                f"{everything['kinds'][kind]:.4f}",
+                f"{row['kinds_at_start'][kind]:.4f}",
+                f"{row['kinds'][kind]:.4f}",
+                f"{row['fidelity']['mean']:.4f}",
+                f"{row['dev']['mean']:.2f}",
+            ]
+        )
+    fidelity, dev = everything["fidelity"]["mean"], everything["dev"]["mean"]
+    lines.append(["(none)", "", "", "", "", f"{fidelity:.4f}", f"{dev:.2f}"])
+    heads = ["left out", "start", "trained", "start without", "trained without", "all", "dev"]
+    return table(heads, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
     "reproduce-cpu": reproduced,
@@ -219,6 +276,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "augmentation": ablation("augmentation"),
     "mixed": ablation("mixed"),
     "retrieval-20k-loss": search_by_loss,
+    "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
+    "targets-captions": heads("targets-captions", {"target": 4, "fidelity": 4, "mrr10": 4}),
+    "left-out": left_out,
 }
 
 
