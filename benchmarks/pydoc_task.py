@@ -42,8 +42,9 @@ def main() -> None:
         first, rest = "".join(told[:1]), " ".join(told[1:])
         if min(len(first.split()), len(rest.split())) >= LEAST_WORDS and first not in rest:
             entries.setdefault(first, (name, first, rest))
-    # Copies of a text say nothing about who finds it.
+    # Copies of a text say nothing about who finds it; a name may be told of in several modules.
     unique = {entry[2]: entry for entry in entries.values()}
+    unique = {entry[0]: entry for entry in unique.values()}
     hashes = {name: text_hash([name]) for name, _, _ in unique.values()}
     chosen = sorted(unique.values(), key=lambda entry: hashes[entry[0]])[: options.documents]
     asked = [entry for entry in chosen if int(hashes[entry[0]][-8:], 16) % ASKED == 0]
