@@ -140,6 +140,12 @@ def test_partial_whitening_divides_by_a_power_of_the_deviations(power: float) ->
     np.testing.assert_array_equal(partly.explained_variance, plain.explained_variance)
 
 
+@pytest.mark.parametrize("power", [-0.1, 1.1])
+def test_a_power_out_of_range_is_refused(power: float) -> None:
+    with pytest.raises(UsageError, match=rf"whitening is {power}; allowed: 0 to 1"):
+        fit_pca([cloud()], 5, whitening=power)
+
+
 def test_all_of_a_whitening_makes_components_vary_alike() -> None:
     vectors = cloud()
     whitened = fit_pca([vectors], 5, whitening=1.0).apply(vectors)

@@ -176,8 +176,11 @@ def fit_pca(
         The projection; the sign of each component makes its largest entry positive.
 
     Raises:
-        UsageError: k is larger than the width or than the number of vectors, or not positive.
+        UsageError: k is larger than the width or than the number of vectors, or not positive;
+            `whitening` is out of range.
     """
+    if not 0 <= whitening <= 1:
+        raise UsageError(f"whitening is {whitening}; allowed: 0 to 1")
     covariance = _covariance(shards, dim)
     values, vectors = np.linalg.eigh(covariance.matrix)  # ascending
     components = _signed(vectors[:, ::-1][:, :dim].T)  # (k, width)

@@ -115,14 +115,19 @@ def test_a_whitened_model_gives_what_the_reference_says(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize(("centred", "whitening"), [(False, 0.0), (True, 0.0), (False, 0.5)])
 def test_a_cut_model_gives_its_principal_components(
-    teacher_dir: Path, corpus: CorpusRecipe, splits: Corpus, tmp_path: Path, centred: bool
+    teacher_dir: Path,
+    corpus: CorpusRecipe,
+    splits: Corpus,
+    tmp_path: Path,
+    centred: bool,
+    whitening: float,
 ) -> None:
-    out = tmp_path / "model"
-    result = pca(str(teacher_dir), corpus, out, dim=K, centred=centred, precision="float32")
+    out, how = tmp_path / "model", {"centred": centred, "whitening": whitening}
+    result = pca(str(teacher_dir), corpus, out, dim=K, precision="float32", **how)
     encoder = TorchEncoder.load(str(teacher_dir), device="cpu")
-    projection = fit_pca([encoder.encode(splits.texts("train"))], K, centred=centred)
+    projection = fit_pca([encoder.encode(splits.texts("train"))], K, **how)
     texts = splits.texts("validation")
     expected = unit(projection.apply(encoder.encode(texts)))
     model = SentenceTransformer(str(out), device="cpu")
@@ -137,6 +142,7 @@ def test_a_cut_model_gives_its_principal_components(
         "model": str(out),
         "base": str(teacher_dir),
         "kind": "pca",
+        "whitening": whitening,
         "dim": K,
         "width": 48,
         "sentences": 250,

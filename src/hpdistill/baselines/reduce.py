@@ -42,9 +42,9 @@ class Reduced:
     model: Path
     """The model directory."""
     row: dict[str, Any]
-    """What it is, flat: `model, base, kind, dim, width, sentences, excluded, explained_share,
-    spearman, precision, seconds, seed`. `spearman` is its fidelity to the whole vectors, on
-    sentences held out."""
+    """What it is, flat: `model, base, kind, whitening, dim, width, sentences, excluded,
+    explained_share, spearman, precision, seconds, seed`. `spearman` is its fidelity to the whole
+    vectors, on sentences held out."""
 
 
 def whiten(
@@ -82,7 +82,7 @@ def whiten(
         WeightsError: A model that cannot be found, verified, trusted or loaded.
         RunError: `out` holds something else; a full disk.
     """
-    choices = _Choices("whitening", dim, True, seed, precision)
+    choices = _Choices("whitening", dim, True, seed, precision, 1.0)
     return _reduce(model, corpus, out, choices, store, overwrite, report)
 
 
@@ -93,6 +93,7 @@ def pca(
     *,
     dim: int,
     centred: bool = False,
+    whitening: float = 0.0,
     seed: int = 0,
     store: Path | None = None,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -102,9 +103,11 @@ def pca(
     """Cut a model's unit vectors to their first principal components: PCA-k.
 
     Of a teacher it is what its students of this width aim at. Arguments and errors are those of
-    `whiten`; `centred` subtracts the mean before projecting, which a distillation does not do.
+    `whiten`, but for two: `centred` subtracts the mean before projecting, and `whitening` divides
+    each component by that power of the standard deviation along it, 0 to 1. A distillation does
+    neither unless it is told to.
     """
-    choices = _Choices("pca", dim, centred, seed, precision)
+    choices = _Choices("pca", dim, centred, seed, precision, whitening)
     return _reduce(model, corpus, out, choices, store, overwrite, report)
 
 
@@ -115,6 +118,8 @@ class _Choices:
     centred: bool
     seed: int
     precision: Literal["auto", "float32", "bfloat16"]
+    whitening: float
+    """Power of the standard deviations that components are divided by."""
 
 
 def _reduce(
@@ -151,12 +156,18 @@ def _reduce(
     if choices.kind == "whitening":
         projection = fit_whitening(embedded.shards("train"), choices.dim)
     else:
-        projection = fit_pca(embedded.shards("train"), choices.dim, centred=choices.centred)
+        projection = fit_pca(
+            embedded.shards("train"),
+            choices.dim,
+            centred=choices.centred,
+            whitening=choices.whitening,
+        )
     prefixes = _fidelity(projection, embedded)
     row = {
         "model": str(out),
         "base": source.name,
         "kind": choices.kind,
+        "whitening": choices.whitening,
         "dim": choices.dim,
         "width": width,
         "sentences": read.train,

@@ -87,6 +87,12 @@ def pca(
     centred: Annotated[
         bool, typer.Option("--centred", help="Subtract the mean before projecting.")
     ] = False,
+    whitening: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Divide components by this power of their standard deviations."
+        ),
+    ] = 0.0,
     seed: Seed = 0,
     column: TextColumn = None,
     encoding: Encoding = "utf-8",
@@ -100,7 +106,7 @@ def pca(
 ) -> None:
     """Cut a model's vectors to their first K principal components."""
     corpus = _corpus(sentences, column, encoding, errors, limit, exclude)
-    more = {"centred": centred}
+    more = {"centred": centred, "whitening": whitening}
     _run("pca", model, corpus, out, as_json, dim, seed, store, precision, overwrite, **more)
 
 
