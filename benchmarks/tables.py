@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from _results import RESULTS
@@ -19,7 +20,7 @@ from _results import RESULTS
 from hpdistill.files import read_json
 
 ROOT = Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"^( *)<!-- table: ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL | re.MULTILINE)
 
 
 def main() -> None:
@@ -46,7 +47,12 @@ def filled(text: str) -> str:
     Raises:
         KeyError: It names a table that `TABLES` does not have.
     """
-    return PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
+
+    def made(found: re.Match[str]) -> str:
+        name = found[2]
+        return indent(f"<!-- table: {name} -->\n{TABLES[name]()}\n<!-- end -->", found[1])
+
+    return PLACE.sub(made, text)
 
 
 def students() -> str:
@@ -210,6 +216,8 @@ SEARCHED = {
     "student-128-mse": "2 epochs, with prefixes, squared error",
     "student-128-similarity": "the same and the batch's similarities",
     "student-128-rotation-neighbours": "the same, the ranking of neighbours, and `--head rotation`",
+    "student-128-rotation-neighbours-6-epochs": "the same, 6 epochs",
+    "student-128-whitened": "2 epochs, that ranking, anchor 1, `--target-whitening 0.3`",
 }
 
 
@@ -242,32 +250,111 @@ HEAD_FIGURES = {
 }
 
 
-def left_out() -> str:
-    """Fidelity on kinds of text, trained on them and not."""
-    result = read_json(RESULTS / "left-out.json")
-    rows = {row["arm"]: row for row in result["rows"] if row["seeds"]}
-    everything = rows[result["against"]]
+def searched_68k() -> str:
+    """Quality, memory and time of search among 68,000 captions."""
+    teacher = rows_of("retrieval-68k")[0]["mrr10"]
     lines = []
-    for arm, row in rows.items():
-        kind = arm.removeprefix("without ")
-        if kind == arm:
-            continue
+    for name, title, wanted in SEARCHED_68K:
+        [row] = [
+            row
+            for row in rows_of(name)
+            if all(row[key] == value for key, value in {**PLAIN, **wanted}.items())
+        ]
+        # Only of the first file were the times taken in one run.
+        timed = name == "retrieval-68k"
+        strong = "**{}**" if title.startswith("**") else "{}"
         lines.append(
             [
-                kind,
-                f"{everything['kinds_at_start'][kind]:.4f}",
-                f"{everything['kinds'][kind]:.4f}",
-                f"{row['kinds_at_start'][kind]:.4f}",
-                f"{row['kinds'][kind]:.4f}",
-                f"{row['fidelity']['mean']:.4f}",
-                f"{row['dev']['mean']:.2f}",
+                title,
+                "" if row["dim"] is None else str(row["dim"]),
+                f"{row['bytes_per_vector']:,.0f}",
+                strong.format(f"{row['mrr10']:.4f}"),
+                share(row["mrr10"] / teacher),
+                f"{row['query_ms']:.1f}" if timed else "",
             ]
         )
-    fidelity, dev = everything["fidelity"]["mean"], everything["dev"]["mean"]
-    lines.append(["(none)", "", "", "", "", f"{fidelity:.4f}", f"{dev:.2f}"])
-    heads = ["left out", "start", "trained", "start without", "trained without", "all", "dev"]
+    return table(["", "numbers", "bytes a vector", "MRR@10", "of the teacher", "search ms"], lines)
+
+
+PLAIN = {"doc_encoder": None, "precision": "float32", "rescore": None}
+SEARCHED_68K: list[tuple[str, str, dict[str, Any]]] = [
+    ("retrieval-68k", "teacher, `mpnet`", {"model": "mpnet", "dim": 768}),
+    ("retrieval-68k", "`minilm`, untouched", {"model": "minilm", "dim": 384}),
+    ("retrieval-68k", "student of 384", {"model": "student-384", "dim": 384}),
+    ("retrieval-68k", "the same, first 256", {"model": "student-384", "dim": 256}),
+    ("retrieval-68k", "student of 128", {"model": "student-128", "dim": 128}),
+    (
+        "retrieval-precision",
+        "the same in int8",
+        {"model": "student-128", "dim": 128, "precision": "int8"},
+    ),
+    (
+        "retrieval-precision",
+        "binary, best 200 again by int8",
+        {"model": "student-128", "precision": "binary", "rescore": 200},
+    ),
+    ("retrieval-precision", "binary alone", {"model": "student-128", "precision": "binary"}),
+    (
+        "retrieval-68k",
+        "documents by the teacher, queries by the student",
+        {"model": "student-128", "dim": 128, "doc_encoder": "mpnet"},
+    ),
+    ("retrieval-68k", "first 64 of the 128", {"model": "student-128", "dim": 64}),
+    ("retrieval-68k", "student trained at 64", {"model": "student-64", "dim": 64}),
+    (
+        "retrieval-68k-ranked",
+        "student of 128, trained to rank, 6 epochs",
+        {"model": "student-128-ranked", "dim": 128},
+    ),
+    ("retrieval-68k-ranked", "the same, first 64", {"model": "student-128-ranked", "dim": 64}),
+    (
+        "retrieval-68k-ranked",
+        "**student of 128, trained to rank whitened targets**",
+        {"model": "student-128-whitened", "dim": 128},
+    ),
+    ("retrieval-68k", "BM25", {"model": "BM25", "precision": None}),
+]
+
+
+def searched_pydoc() -> str:
+    """MRR@10 on the documentation of Python packages, by students that learnt on it."""
+    rows = rows_of("pydoc")
+    teacher = rows[0]["mrr10"]
+    lines = []
+    for name, title in PYDOC.items():
+        own = {row["doc_encoder"]: row for row in rows if row["model"] == name}
+        row = own[None]
+        by_teacher = f"{own['mpnet']['mrr10']:.4f}" if "mpnet" in own else ""
+        dim = "" if row["dim"] is None else str(row["dim"])
+        mrr = f"{row['mrr10']:.4f}"
+        lines.append([title, dim, mrr, share(row["mrr10"] / teacher), by_teacher])
+    return table(["", "numbers", "MRR@10", "of the teacher", "documents by the teacher"], lines)
+
+
+def whitened() -> str:
+    """Students of plain and of partly whitened targets, on mixed text."""
+    lines = []
+    for row in rows_of("target-whitening"):
+        tasks = [f"{row[t]:.2f}" for t in ("STS12", "STS13", "STS14", "STSBenchmark", "tests")]
+        own = [f"{row['fidelity']:.4f}", f"{row['overlap10']:.3f}", f"{row['dev']:.2f}"]
+        lines.append([f"{row['whitening']:g}", *own, *tasks])
+    heads = ["whitening", "fidelity", "nearest", "dev", "STS12", "STS13", "STS14", "STS-B", "mean"]
     return table(heads, lines)
 
+
+PYDOC = {
+    "mpnet": "`mpnet`",
+    "minilm": "`minilm`, untouched",
+    "minilm-pca-128": "its own PCA of this text",
+    "minilm-pca-128-whitening-0.6": "the same, `--whitening 0.6`",
+    "general-128": "student of eight other kinds of text",
+    "general-128-whitening-0.3": "the same, `--target-whitening 0.3`",
+    "pydoc-200": "student of this text, 6 minutes",
+    "pydoc-600": "the same, 18 minutes",
+    "pydoc-200-whitening-0.3": "the same, 6 minutes, `--target-whitening 0.3`",
+    "pydoc-200-whitening-0.6": "the same, 6 minutes, `--target-whitening 0.6`",
+    "BM25": "BM25",
+}
 
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
@@ -278,7 +365,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval-20k-loss": search_by_loss,
     "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
     "targets-captions": heads("targets-captions", {"target": 4, "fidelity": 4, "mrr10": 4}),
-    "left-out": left_out,
+    "targets-pydoc": heads("targets-pydoc", {"target": 4, "fidelity": 4, "dev": 2, "mrr10": 4}),
+    "retrieval-68k": searched_68k,
+    "pydoc": searched_pydoc,
+    "target-whitening": whitened,
 }
 
 
