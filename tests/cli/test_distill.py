@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from command_ends import Ended, hint, lines_of, refused
 from file_limits import largest_file
 from sentence_transformers import SentenceTransformer
 
+from hpdistill.projection import Projection
 from hpdistill.recipe import Recipe
 
 
@@ -214,6 +216,7 @@ def test_options_reach_the_recipe(distill, store, tmp_path):
         "--centred",
         seed=3,
         anchor=0,
+        target_whitening=0.5,
         head="random",
         activation="tanh",
         epochs=1.5,
@@ -226,6 +229,12 @@ def test_options_reach_the_recipe(distill, store, tmp_path):
     assert ended.code == 0, ended.err
     kept = Recipe.load(tmp_path / "run/recipe.toml")
     assert (kept.seed, kept.anchor, kept.projection.centred) == (3, 0, True)
+    # Rows of a whitened projection are no longer as long as each other.
+    projection = Projection.load(tmp_path / "run/model/projection.safetensors")
+    lengths = np.linalg.norm(projection.components, axis=1)
+    spread = np.sqrt(projection.explained_variance / projection.explained_variance[0])
+    np.testing.assert_allclose(lengths, spread**-kept.projection.whitening, rtol=1e-3)
+    assert kept.projection.whitening == 0.5
     assert (kept.head.init, kept.head.activation) == ("random", "tanh")
     assert (kept.training.epochs, kept.training.max_steps) == (1.5, 1)
     assert (kept.training.learning_rate, kept.training.similarity_weight) == (2e-4, 0)
