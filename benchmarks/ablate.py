@@ -20,7 +20,8 @@ A grid is a recipe that all arms share, and what each arm changes in it:
 benchmark's development set.
 
 Sentences are drawn once, as `[recipe.corpus]` says (`limit`, `validation`), and shared by all arms
-and seeds, with the teacher's vectors; a seed decides the order of training and the rest.
+and seeds, with the teacher's vectors; a seed decides the order of training and the rest. An arm's
+own `corpus.limit` takes a part of them.
 
 A file of sentences is a kind of text, named by its first word (`news.txt.gz`: news). An arm
 `without = ["news"]` trains on the other kinds only. With `kinds = true`, fidelity is also measured
@@ -51,10 +52,12 @@ from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
 from hpdistill.distill import distill
 from hpdistill.evaluate import evaluate_fidelity, evaluate_sts, load_tasks
-from hpdistill.files import atomic_directory, atomic_path, json_hash, read_json, write_json
+from hpdistill.files import atomic_directory, json_hash, read_json, write_json
 from hpdistill.progress import Report
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe
+from hpdistill.teacher import embed_corpus
+from hpdistill.weights import resolve
 
 SEED = 0
 """Draws the sentences."""
@@ -87,7 +90,7 @@ def main() -> None:
                 out = place / arm["name"] / str(seed)
                 figures = run(recipe, out, options, tests=tests, report=report)
                 if grid.get("kinds"):
-                    figures |= measure_kinds(recipe, out, drawn)
+                    figures |= measure_kinds(recipe, out, drawn, store_of(options), report)
                 print(arm["name"], seed, json.dumps(figures), flush=True)
     about = {
         "title": grid["title"],
@@ -152,23 +155,25 @@ def kinds_of(drawn: Path, split: str) -> list[str]:
     return [Path(source).name.split(".")[0] for source in sources]
 
 
-def measure_kinds(recipe: Recipe, out: Path, drawn: Path) -> dict[str, Any]:
+def measure_kinds(
+    recipe: Recipe, out: Path, drawn: Path, store: Path, report: Report
+) -> dict[str, Any]:
     """Fidelity among the held-out sentences of each kind, trained and before training.
 
     Args:
         recipe: Of a run with one teacher.
         out: Its directory; figures are kept there.
-        drawn: From `draw`; the teacher's vectors are kept there.
+        drawn: From `draw`.
+        store: Of the teacher's vectors.
+        report: Progress.
     """
     figures: dict[str, Any] = read_json(out / "figures.json")
     if "kinds" not in figures:
-        texts = (drawn / "validation.txt").read_text("utf-8").splitlines()
-        kept = drawn / f"{recipe.teachers[0].model}.npy"
-        if not kept.is_file():
-            vectors = TorchEncoder.load(recipe.teachers[0].model).encode(texts)
-            with atomic_path(kept) as temporary, temporary.open("wb") as handle:
-                np.save(handle, vectors, allow_pickle=False)
-        teacher = np.load(kept, allow_pickle=False)
+        sentences = Corpus.open(drawn)
+        texts = sentences.texts("validation")
+        source = resolve(recipe.teachers[0].model)
+        stored = embed_corpus(source, sentences, store, recipe=recipe.teacher, report=report)
+        teacher = np.concatenate(list(stored.shards("validation")))
         kinds = np.array(kinds_of(drawn, "validation"))
         for name, model in (("kinds", out / "model"), ("kinds_at_start", out / "init")):
             outputs = TorchEncoder.load(str(model)).encode(texts)
@@ -180,6 +185,12 @@ def measure_kinds(recipe: Recipe, out: Path, drawn: Path) -> dict[str, Any]:
             }
         write_json(out / "figures.json", figures)
     return figures
+
+
+def store_of(options: argparse.Namespace) -> Path:
+    """Where the vectors of teachers are kept."""
+    given: Path | None = options.store
+    return given or Path(options.work) / "store"
 
 
 def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
@@ -199,8 +210,9 @@ def run(
     kept = out / "figures.json"
     figures = read_json(kept) if kept.is_file() else {}
     if figures.get("recipe") != recipe.hash:
-        store = options.store or options.work / "store"
-        made = distill(recipe, out, store=store, export=False, overwrite=True, report=report)
+        made = distill(
+            recipe, out, store=store_of(options), export=False, overwrite=True, report=report
+        )
         final = made.rows[-1]
         figures = {
             "recipe": recipe.hash,

@@ -21,6 +21,9 @@ from hpdistill.files import read_json
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"^( *)<!-- table: ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL | re.MULTILINE)
+TASKS = ("STS12", "STS13", "STS14", "STSBenchmark")
+"""The test tasks of which text was at hand."""
+TASK_NAMES = ("STS12", "STS13", "STS14", "STS-B")
 
 
 def main() -> None:
@@ -113,16 +116,15 @@ def reproduced() -> str:
     """The paper's STS table as `hpd reproduce --scale cpu` made it here."""
     rows = {row["row"]: row for row in rows_of("reproduce-cpu")}
     teacher = rows["all-mpnet-base-v2"]["average_present"]
-    tasks = ("STS12", "STS13", "STS14", "STSBenchmark")
     lines = []
     for name, title in REPRODUCED.items():
         if name not in rows:
             continue
         row = rows[name]
-        scores = [f"{row[task]:.2f}" for task in (*tasks, "average_present")]
+        scores = [f"{row[task]:.2f}" for task in (*TASKS, "average_present")]
         size = [str(row["dim"]), f"{row['parameters'] / 1e6:.1f} M"]
         lines.append([title, *size, *scores, share(row["average_present"] / teacher)])
-    heads = ["", "width", "parameters", "STS12", "STS13", "STS14", "STS-B", "mean", "of `mpnet`"]
+    heads = ["", "width", "parameters", *TASK_NAMES, "mean", "of `mpnet`"]
     return table(heads, lines)
 
 
@@ -255,11 +257,7 @@ def searched_68k() -> str:
     teacher = rows_of("retrieval-68k")[0]["mrr10"]
     lines = []
     for name, title, wanted in SEARCHED_68K:
-        [row] = [
-            row
-            for row in rows_of(name)
-            if all(row[key] == value for key, value in {**PLAIN, **wanted}.items())
-        ]
+        row = pick(rows_of(name), **{**PLAIN, **wanted})
         # Only of the first file were the times taken in one run.
         timed = name == "retrieval-68k"
         strong = "**{}**" if title.startswith("**") else "{}"
@@ -331,17 +329,6 @@ def searched_pydoc() -> str:
     return table(["", "numbers", "MRR@10", "of the teacher", "documents by the teacher"], lines)
 
 
-def whitened() -> str:
-    """Students of plain and of partly whitened targets, on mixed text."""
-    lines = []
-    for row in rows_of("target-whitening"):
-        tasks = [f"{row[t]:.2f}" for t in ("STS12", "STS13", "STS14", "STSBenchmark", "tests")]
-        own = [f"{row['fidelity']:.4f}", f"{row['overlap10']:.3f}", f"{row['dev']:.2f}"]
-        lines.append([f"{row['whitening']:g}", *own, *tasks])
-    heads = ["whitening", "fidelity", "nearest", "dev", "STS12", "STS13", "STS14", "STS-B", "mean"]
-    return table(heads, lines)
-
-
 PYDOC = {
     "mpnet": "`mpnet`",
     "minilm": "`minilm`, untouched",
@@ -355,6 +342,18 @@ PYDOC = {
     "pydoc-200-whitening-0.6": "the same, 6 minutes, `--target-whitening 0.6`",
     "BM25": "BM25",
 }
+
+
+def whitened() -> str:
+    """Students of plain and of partly whitened targets, on mixed text."""
+    lines = []
+    for row in rows_of("target-whitening"):
+        tasks = [f"{row[t]:.2f}" for t in (*TASKS, "tests")]
+        own = [f"{row['fidelity']:.4f}", f"{row['overlap10']:.3f}", f"{row['dev']:.2f}"]
+        lines.append([f"{row['whitening']:g}", *own, *tasks])
+    heads = ["whitening", "fidelity", "nearest", "dev", *TASK_NAMES, "mean"]
+    return table(heads, lines)
+
 
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
@@ -378,7 +377,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def pick(rows: Sequence[dict[str, Any]], **wanted: str) -> dict[str, Any]:
+def pick(rows: Sequence[dict[str, Any]], **wanted: Any) -> dict[str, Any]:  # noqa: ANN401
     """The one row with these values."""
     [found] = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return found

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from _results import command_without_paths, write
-from ablate import draw
+from ablate import draw, store_of
 from tables import table
 
 from hpdistill.cli._shared import progress
@@ -105,7 +105,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, drawn: Path, report: Report) -> list[dict[str, Any]]:
     """A row for every anchor, whitening and width, and for the student's own PCA."""
     sentences = Corpus.open(drawn)
-    store = options.store or options.work / "store"
+    store = store_of(options)
     stored = [
         embed_corpus(resolve(model), sentences, store, recipe=TeacherRecipe(), report=report)
         for model in (options.teacher, options.student)
