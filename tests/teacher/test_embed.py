@@ -191,6 +191,32 @@ def test_other_texts_are_never_taken_from_the_store(
     assert embed_corpus(teacher, corpus, root, recipe=PLAIN).computed == 0
 
 
+def test_a_larger_corpus_costs_its_new_sentences_only(
+    root: Path, tmp_path: Path, corpus: Corpus, teacher: ModelSource, sentences: Sentences
+) -> None:
+    old = corpus.texts("train") + corpus.texts("validation")
+    new = [f"{text} and more" for text in sentences(30)]
+    # Drawn anew: other sentences are held out, and all chunks are other ones.
+    larger = make_corpus(tmp_path, new + old[::-1])
+    embedded = embed_corpus(teacher, larger, root, recipe=PLAIN)
+    assert embedded.computed == len(new)
+    vectors = np.concatenate([*embedded.shards("train"), *embedded.shards("validation")])
+    texts = larger.texts("train") + larger.texts("validation")
+    assert len(texts) == len(new + old)
+    np.testing.assert_allclose(vectors, TorchEncoder.load(teacher).encode(texts), atol=1e-5)
+
+
+def test_a_smaller_corpus_is_embedded_without_the_model(
+    root: Path, tmp_path: Path, corpus: Corpus, no_loading: None, teacher: ModelSource
+) -> None:
+    smaller = make_corpus(tmp_path, corpus.texts("train")[5:60])
+    embedded = embed_corpus(teacher, smaller, root, recipe=PLAIN)
+    assert embedded.computed == 0
+    # What they took is told as before, sentence by sentence.
+    whole = embed_corpus(teacher, corpus, root, recipe=PLAIN)
+    assert embedded.seconds == pytest.approx(whole.seconds * 55 / 100, abs=0.5)
+
+
 def test_another_encoder_is_never_taken_from_the_store(
     root: Path, corpus: Corpus, student_dir: Path
 ) -> None:

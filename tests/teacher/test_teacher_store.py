@@ -219,3 +219,37 @@ def test_no_pickle_is_loaded(store: Store) -> None:
     np.save(path, np.array([{"code": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(StoreError, match="is damaged"):
         Store(store.directory, FULL).read("k")
+
+
+def test_texts_are_gathered_from_the_chunks_that_have_them(tmp_path: Path) -> None:
+    store = Store(tmp_path, FULL)
+    first, second = vectors(3, seed=1), vectors(2, seed=2)
+    store.write("first", first, seconds=3.0, texts=["a", "b", "\ud800"])
+    store.write("second", second, seconds=1.0, texts=["c", "d"])
+    found = Store(tmp_path, FULL).gather(["d", "new", "b", "b", "\ud800"])
+    assert found.known.tolist() == [True, False, True, True, True]
+    np.testing.assert_array_equal(found.vectors, [second[1], first[1], first[1], first[2]])
+    assert found.seconds == pytest.approx(0.5 + 3.0)
+
+
+@pytest.mark.parametrize("damage", ["vectors", "texts", "no texts"])
+def test_of_a_damaged_shard_nothing_is_gathered(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path, FULL)
+    store.write("first", vectors(2, seed=1), seconds=1.0, texts=["a", "b"])
+    store.write("second", vectors(1, seed=2), seconds=1.0, texts=["c"])
+    path = tmp_path / ("first.npy" if damage == "vectors" else "first.texts")
+    if damage == "no texts":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    found = Store(tmp_path, FULL).gather(["a", "c", "b"])
+    assert found.known.tolist() == [False, True, False]
+    np.testing.assert_array_equal(found.vectors, vectors(1, seed=2))
+
+
+def test_an_empty_store_has_no_text(tmp_path: Path) -> None:
+    found = Store(tmp_path, FULL).gather(["a"])
+    assert found.known.tolist() == [False]
+    assert found.vectors.size == 0

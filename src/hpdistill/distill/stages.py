@@ -359,7 +359,8 @@ def embed_tokens_alone(
                 encoder = encoder or TorchEncoder.load(member.source, precision=stored.precision)
                 started = time.perf_counter()
                 vectors = encoder.encode(chunk)
-                stored.store.write(key, vectors, seconds=time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                stored.store.write(key, vectors, seconds=seconds, texts=chunk)
             parts.append(stored.store.read(key))
             report(f"tokens: {member.source.name}", start + len(chunk), len(spoken))
         vectors = np.concatenate(parts)

@@ -76,9 +76,10 @@ def embed_corpus(
     recipe: TeacherRecipe,
     report: Report = silent,
 ) -> EmbeddedCorpus:
-    """Embed both splits of a corpus with one encoder; shards already there are kept.
+    """Embed both splits of a corpus with one encoder; what is there already is kept.
 
-    The model is loaded only if a shard is missing.
+    Of a shard that is missing, sentences that other shards have are taken from those. The model is
+    loaded only if a sentence is missing.
 
     Args:
         source: The encoder, from `weights.resolve`.
@@ -122,14 +123,28 @@ def embed_corpus(
             key = text_hash(texts)
             result.keys[split].append(key)
             if key not in store:
-                encoder = encoder or TorchEncoder.load(source, precision=precision)
-                started = time.perf_counter()
-                vectors = _embed(encoder, texts, task, done, total, report)
-                store.write(key, vectors, seconds=time.perf_counter() - started)
-                result.computed += len(texts)
+                known, vectors, seconds = store.gather(texts)
+                if not known.all():
+                    encoder = encoder or TorchEncoder.load(source, precision=precision)
+                    missing = [text for text, there in zip(texts, known, strict=True) if not there]
+                    before = done + len(texts) - len(missing)
+                    started = time.perf_counter()
+                    computed = _embed(encoder, missing, task, before, total, report)
+                    seconds += time.perf_counter() - started
+                    vectors = _merged(known, vectors, computed)
+                    result.computed += len(missing)
+                store.write(key, vectors, seconds=seconds, texts=texts)
             done += len(texts)
             report(task, done, total)
     return result
+
+
+def _merged(known: NDArray[np.bool_], old: Embeddings, new: Embeddings) -> Embeddings:
+    vectors = np.empty((len(known), new.shape[1]), np.float32)
+    if len(old):
+        vectors[known] = old
+    vectors[~known] = new
+    return vectors
 
 
 def _embed(

@@ -3,15 +3,21 @@
     STORE/<encoder>-<weights>/<precision>/
         manifest.json            the encoder, what its precision was chosen on, and every shard
         <text hash>.npy          vectors of one chunk of texts, (sentences, width)
+        <text hash>.texts        a hash of each of these texts, 16 bytes
 
 A shard is found by the hash of its texts, and a directory holds one encoder at one precision, so
-that nothing of another teacher, precision or text can be mixed in; several runs share a store.
+that nothing of another teacher, precision or text can be mixed in; several runs share a store. The
+hashes of single texts give another chunk the vectors of those it shares with the ones here: a
+corpus that grew, or was cut otherwise, costs its new sentences only.
 """
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import RunError, StoreError
@@ -24,10 +30,22 @@ from hpdistill.files import (
     text_hash,
     write_json,
 )
+from hpdistill.teacher.lookup import Lookup, hashes_of
 
 __all__ = ["Store", "text_hash"]
 
 FORMAT = 1
+
+
+class Gathered(NamedTuple):
+    """What shards have of some texts, and of which."""
+
+    known: NDArray[np.bool_]
+    """Which of the n texts were found, shape (n,)."""
+    vectors: Embeddings
+    """Of those, in their order, shape (found, width), float32; (0, 0) if there is none."""
+    seconds: float
+    """Their share of what their shards took to compute."""
 
 
 class Store:
@@ -46,6 +64,7 @@ class Store:
         self.directory = directory
         self.encoder = encoder
         self._verified: set[str] = set()
+        self._lookup: tuple[list[str], Lookup] | None = None
         remove_leftovers(directory)
         self._shards: dict[str, dict[str, Any]] = self._read()
 
@@ -58,7 +77,9 @@ class Store:
         """Text hash to `file`, `shape`, `sha256` and `seconds`."""
         return dict(self._shards)
 
-    def write(self, key: str, vectors: Embeddings, *, seconds: float) -> None:
+    def write(
+        self, key: str, vectors: Embeddings, *, seconds: float, texts: Sequence[str] = ()
+    ) -> None:
         """Add a shard, atomically.
 
         Args:
@@ -66,6 +87,7 @@ class Store:
             vectors: Shape (n, width), float32; stored as float16 when the encoder computed in
                 bfloat16, whose error is 8 times larger than what float16 rounds away.
             seconds: What computing it took; kept for reports.
+            texts: Its n texts, for `gather` to find them one by one; without them it cannot.
         """
         precision = np.float16 if self.encoder["precision"] == "bfloat16" else np.float32
         path = self.directory / f"{key[:32]}.npy"
@@ -74,11 +96,52 @@ class Store:
         shape = list(vectors.shape)
         digest, took = sha256_file(path), round(seconds, 2)
         entry = {"file": path.name, "shape": shape, "sha256": digest, "seconds": took}
+        if texts:
+            hashes = hashes_of(texts).tobytes()
+            with atomic_path(path.with_suffix(".texts")) as temporary:
+                temporary.write_bytes(hashes)
+            entry["texts_sha256"] = hashlib.sha256(hashes).hexdigest()
         # Another run may have added shards to a shared store meanwhile.
         self._shards = {**self._read(), **self._shards, key: entry}
         body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
         write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
         self._verified.add(key)
+
+    def gather(self, texts: Sequence[str]) -> Gathered:
+        """The vectors of those texts that shards have, whatever chunks they were in.
+
+        What other processes add after the first call is not seen. A shard that is damaged gives
+        nothing; `read` is what names it.
+        """
+        keys, lookup = self._lookup = self._lookup or self._make_lookup()
+        shard, row = lookup.find(texts)
+        parts: list[Embeddings] = []
+        places: list[NDArray[np.intp]] = []
+        seconds = 0.0
+        for number in np.unique(shard[shard >= 0]):
+            place = np.flatnonzero(shard == number)
+            try:
+                vectors = self._open(keys[number])
+            except StoreError:
+                shard[place] = -1
+                continue
+            parts.append(np.asarray(vectors[row[place]], dtype=np.float32))
+            places.append(place)
+            seconds += self._shards[keys[number]]["seconds"] * len(place) / len(vectors)
+        if not parts:
+            return Gathered(np.zeros(len(texts), np.bool_), np.empty((0, 0), np.float32), 0.0)
+        ordered = np.concatenate(parts)[np.argsort(np.concatenate(places))]
+        return Gathered(shard >= 0, ordered, seconds)
+
+    def _make_lookup(self) -> tuple[list[str], Lookup]:
+        found = {}
+        for key, entry in self._shards.items():
+            path = self._path(key).with_suffix(".texts")
+            data = path.read_bytes() if key in self and path.is_file() else b""
+            # Shards of before the hashes were kept have none, and are only found whole.
+            if data and hashlib.sha256(data).hexdigest() == entry.get("texts_sha256"):
+                found[key] = np.frombuffer(data, "<u8").reshape(-1, 2)
+        return list(found), Lookup(list(found.values()))
 
     def read(self, key: str) -> Embeddings:
         """Vectors of the shard `key`, shape (n, width), float32.
@@ -86,6 +149,9 @@ class Store:
         Raises:
             StoreError: The shard is missing, cut short or altered.
         """
+        return np.array(self._open(key), dtype=np.float32)
+
+    def _open(self, key: str) -> NDArray[Any]:
         if key not in self:
             path = self.directory / f"{key[:32]}.npy"
             raise StoreError(f"shard {path} is missing", hint="Run again to have it computed.")
@@ -99,11 +165,11 @@ class Store:
                     hint=hint,
                 )
             self._verified.add(key)
-        vectors = np.load(path, allow_pickle=False)
+        vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         if list(vectors.shape) != entry["shape"]:
             shapes = f"{list(vectors.shape)}, expected {entry['shape']}"
             raise StoreError(f"shard {path} is of shape {shapes}", hint=hint)
-        return np.asarray(vectors, dtype=np.float32)
+        return vectors
 
     def _path(self, key: str) -> Path:
         # Only the name's last part: a manifest must not point outside its directory.
