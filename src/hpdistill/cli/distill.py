@@ -127,7 +127,10 @@ def distill(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep teacher embeddings here, for several runs: each embeds its new sentences."),
+        typer.Option(
+            metavar="DIR",
+            help="Keep teacher embeddings here, for several runs: each embeds its new sentences.",
+        ),
     ] = None,
     evaluate: Annotated[
         Path | None,
