@@ -234,7 +234,8 @@ def test_options_reach_the_recipe(distill, store, tmp_path):
     lengths = np.linalg.norm(projection.components, axis=1)
     spread = np.sqrt(projection.explained_variance / projection.explained_variance[0])
     np.testing.assert_allclose(lengths, spread**-kept.projection.whitening, rtol=1e-3)
-    assert kept.projection.whitening == 0.5
+    described = json.loads((tmp_path / "run/model/hpd.json").read_text("utf-8"))
+    assert kept.projection.whitening == described["projection"]["whitening"] == 0.5
     assert (kept.head.init, kept.head.activation) == ("random", "tanh")
     assert (kept.training.epochs, kept.training.max_steps) == (1.5, 1)
     assert (kept.training.learning_rate, kept.training.similarity_weight) == (2e-4, 0)

@@ -60,6 +60,7 @@ def write_model(
         "projection": {
             "file": "projection.safetensors",
             "centred": projection.centred,
+            "whitening": recipe.projection.whitening,
             "explained_share": round(projection.explained_share, 4),
         },
         "student": recipe.student,
