@@ -9,6 +9,7 @@ is said by a function in `TABLES`. Figures are formatted here and nowhere else.
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -355,6 +356,42 @@ def whitened() -> str:
     return table(heads, lines)
 
 
+def left_out() -> str:
+    """Fidelity on each kind of text that was left out, with it and without it in training."""
+    rows = rows_of("left-out")
+    whole = pick(rows, arm="all")
+    lines = []
+    for row in rows:
+        kind = row["arm"].removeprefix("without ")
+        if kind in whole["kinds"] and "kinds" in row:
+            stages = [row["kinds_at_start"], row["kinds"], whole["kinds_at_start"], whole["kinds"]]
+            others = statistics.fmean(
+                value - whole["kinds"][name] for name, value in row["kinds"].items() if name != kind
+            )
+            lost = stages[1][kind] - stages[3][kind]
+            dev = f"{row['dev']['mean']:.2f}"
+            lines.append(
+                [
+                    kind,
+                    *(f"{stage[kind]:.4f}" for stage in stages),
+                    f"{lost:+.4f}",
+                    f"{others:+.4f}",
+                    dev,
+                ]
+            )
+    heads = [
+        "left out",
+        "its head solved",
+        "trained",
+        "with it: head solved",
+        "trained",
+        "lost",
+        "other kinds",
+        "dev",
+    ]
+    return table(heads, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
     "reproduce-cpu": reproduced,
@@ -368,6 +405,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval-68k": searched_68k,
     "pydoc": searched_pydoc,
     "target-whitening": whitened,
+    "left-out": left_out,
 }
 
 
