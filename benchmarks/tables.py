@@ -255,12 +255,12 @@ HEAD_FIGURES = {
 
 def searched_68k() -> str:
     """Quality, memory and time of search among 68,000 captions."""
-    teacher = rows_of("retrieval-68k")[0]["mrr10"]
+    teacher = rows_of(WHITENED)[0]["mrr10"]
     lines = []
     for name, title, wanted in SEARCHED_68K:
         row = pick(rows_of(name), **{**PLAIN, **wanted})
-        # Only of the first file were the times taken in one run.
-        timed = name == "retrieval-68k"
+        # Only of this file were the times taken in one run.
+        timed = name == WHITENED
         strong = "**{}**" if title.startswith("**") else "{}"
         lines.append(
             [
@@ -276,42 +276,50 @@ def searched_68k() -> str:
 
 
 PLAIN = {"doc_encoder": None, "precision": "float32", "rescore": None}
+WHITENED, BINARY = "retrieval-68k-whitened", {"model": "student-128", "precision": "binary"}
 SEARCHED_68K: list[tuple[str, str, dict[str, Any]]] = [
-    ("retrieval-68k", "teacher, `mpnet`", {"model": "mpnet", "dim": 768}),
-    ("retrieval-68k", "`minilm`, untouched", {"model": "minilm", "dim": 384}),
-    ("retrieval-68k", "student of 384", {"model": "student-384", "dim": 384}),
-    ("retrieval-68k", "the same, first 256", {"model": "student-384", "dim": 256}),
-    ("retrieval-68k", "student of 128", {"model": "student-128", "dim": 128}),
+    (WHITENED, "teacher, `mpnet`", {"model": "mpnet", "dim": 768}),
+    (WHITENED, "`minilm`, untouched", {"model": "minilm", "dim": 384}),
+    (WHITENED, "**student of 128**", {"model": "student-128", "dim": 128}),
     (
-        "retrieval-precision",
+        "retrieval-precision-whitened",
         "the same in int8",
         {"model": "student-128", "dim": 128, "precision": "int8"},
     ),
     (
-        "retrieval-precision",
+        "retrieval-precision-whitened",
         "binary, best 200 again by int8",
-        {"model": "student-128", "precision": "binary", "rescore": 200},
+        {**BINARY, "rescore": 200},
     ),
-    ("retrieval-precision", "binary alone", {"model": "student-128", "precision": "binary"}),
+    ("retrieval-precision-whitened", "binary alone", BINARY),
     (
-        "retrieval-68k",
+        WHITENED,
         "documents by the teacher, queries by the student",
         {"model": "student-128", "dim": 128, "doc_encoder": "mpnet"},
     ),
-    ("retrieval-68k", "first 64 of the 128", {"model": "student-128", "dim": 64}),
-    ("retrieval-68k", "student trained at 64", {"model": "student-64", "dim": 64}),
+    (WHITENED, "first 64 of the 128", {"model": "student-128", "dim": 64}),
+    (WHITENED, "first 32", {"model": "student-128", "dim": 32}),
+    (WHITENED, "first 16", {"model": "student-128", "dim": 16}),
+    (WHITENED, "student of 256, shorter training", {"model": "student-256", "dim": 256}),
+    (WHITENED, "first 128 of the 256", {"model": "student-256", "dim": 128}),
     (
         "retrieval-68k-ranked",
-        "student of 128, trained to rank, 6 epochs",
-        {"model": "student-128-ranked", "dim": 128},
-    ),
-    ("retrieval-68k-ranked", "the same, first 64", {"model": "student-128-ranked", "dim": 64}),
-    (
-        "retrieval-68k-ranked",
-        "**student of 128, trained to rank whitened targets**",
+        "student of 128, as short",
         {"model": "student-128-whitened", "dim": 128},
     ),
-    ("retrieval-68k", "BM25", {"model": "BM25", "precision": None}),
+    (WHITENED, "4 layers of 312, 14 M", {"model": "student-4-layers", "dim": 312}),
+    (WHITENED, "its first 256", {"model": "student-4-layers", "dim": 256}),
+    (WHITENED, "its first 128", {"model": "student-4-layers", "dim": 128}),
+    (
+        "retrieval-68k-ranked",
+        "student of 128, trained to rank plain targets",
+        {"model": "student-128-ranked", "dim": 128},
+    ),
+    ("retrieval-68k", "neither: student of 128", {"model": "student-128", "dim": 128}),
+    ("retrieval-68k", "first 64 of the 128", {"model": "student-128", "dim": 64}),
+    ("retrieval-68k", "student trained at 64", {"model": "student-64", "dim": 64}),
+    ("retrieval-68k", "student of 384", {"model": "student-384", "dim": 384}),
+    (WHITENED, "BM25", {"model": "BM25", "precision": None}),
 ]
 
 
@@ -354,6 +362,33 @@ def whitened() -> str:
         lines.append([f"{row['whitening']:g}", *own, *tasks])
     heads = ["whitening", "fidelity", "nearest", "dev", *TASK_NAMES, "mean"]
     return table(heads, lines)
+
+
+def searched_by_width() -> str:
+    """MRR@10 among 68,000 captions, by student and prefix, documents by either encoder."""
+    rows = [row for row in rows_of(WHITENED) if row["model"] != "BM25"]
+    dims = sorted({row["dim"] for row in rows}, reverse=True)
+    lines = []
+    for model, title in WIDTHS.items():
+        for encoder in (None, "mpnet"):
+            own = {
+                row["dim"]: f"{row['mrr10']:.4f}"
+                for row in rows
+                if (row["model"], row["doc_encoder"]) == (model, encoder)
+            }
+            if own:
+                name = title if encoder is None else "the same, documents by the teacher"
+                lines.append([name, *(own.get(dim, "") for dim in dims)])
+    return table(["", *map(str, dims)], lines)
+
+
+WIDTHS = {
+    "mpnet": "`mpnet`, and its first numbers",
+    "minilm": "`minilm`, untouched, and its first numbers",
+    "student-128": "student of 128, 57,000 captions",
+    "student-256": "student of 256, 22,000 captions",
+    "student-4-layers": "4 layers of 312, 22,000 captions",
+}
 
 
 def left_out() -> str:
@@ -403,6 +438,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "targets-captions": heads("targets-captions", {"target": 4, "fidelity": 4, "mrr10": 4}),
     "targets-pydoc": heads("targets-pydoc", {"target": 4, "fidelity": 4, "dev": 2, "mrr10": 4}),
     "retrieval-68k": searched_68k,
+    "retrieval-widths": searched_by_width,
     "pydoc": searched_pydoc,
     "target-whitening": whitened,
     "left-out": left_out,
