@@ -276,22 +276,20 @@ def searched_68k() -> str:
 
 
 PLAIN = {"doc_encoder": None, "precision": "float32", "rescore": None}
-WHITENED, BINARY = "retrieval-68k-whitened", {"model": "student-128", "precision": "binary"}
+WHITENED = "retrieval-68k-whitened"
+PRECISIONS = "retrieval-precision-whitened"
+BINARY = {"model": "student-128", "precision": "binary"}
 SEARCHED_68K: list[tuple[str, str, dict[str, Any]]] = [
     (WHITENED, "teacher, `mpnet`", {"model": "mpnet", "dim": 768}),
     (WHITENED, "`minilm`, untouched", {"model": "minilm", "dim": 384}),
     (WHITENED, "**student of 128**", {"model": "student-128", "dim": 128}),
     (
-        "retrieval-precision-whitened",
+        PRECISIONS,
         "the same in int8",
         {"model": "student-128", "dim": 128, "precision": "int8"},
     ),
-    (
-        "retrieval-precision-whitened",
-        "binary, best 200 again by int8",
-        {**BINARY, "rescore": 200},
-    ),
-    ("retrieval-precision-whitened", "binary alone", BINARY),
+    (PRECISIONS, "binary, best 200 again by int8", {**BINARY, "rescore": 200}),
+    (PRECISIONS, "binary alone", BINARY),
     (
         WHITENED,
         "documents by the teacher, queries by the student",
@@ -398,33 +396,16 @@ def left_out() -> str:
     lines = []
     for row in rows:
         kind = row["arm"].removeprefix("without ")
-        if kind in whole["kinds"] and "kinds" in row:
-            stages = [row["kinds_at_start"], row["kinds"], whole["kinds_at_start"], whole["kinds"]]
-            others = statistics.fmean(
-                value - whole["kinds"][name] for name, value in row["kinds"].items() if name != kind
-            )
-            lost = stages[1][kind] - stages[3][kind]
-            dev = f"{row['dev']['mean']:.2f}"
-            lines.append(
-                [
-                    kind,
-                    *(f"{stage[kind]:.4f}" for stage in stages),
-                    f"{lost:+.4f}",
-                    f"{others:+.4f}",
-                    dev,
-                ]
-            )
-    heads = [
-        "left out",
-        "its head solved",
-        "trained",
-        "with it: head solved",
-        "trained",
-        "lost",
-        "other kinds",
-        "dev",
-    ]
-    return table(heads, lines)
+        if row is whole or "kinds" not in row:
+            continue
+        without, start = row["kinds"], row["kinds_at_start"][kind]
+        gains = {name: value - whole["kinds"][name] for name, value in without.items()}
+        others = statistics.fmean(gain for name, gain in gains.items() if name != kind)
+        four = [start, without[kind], whole["kinds_at_start"][kind], whole["kinds"][kind]]
+        cells = [*(f"{value:.4f}" for value in four), f"{gains[kind]:+.4f}", f"{others:+.4f}"]
+        lines.append([kind, *cells, f"{row['dev']['mean']:.2f}"])
+    own = ["its head solved", "trained", "with it: head solved", "trained"]
+    return table(["left out", *own, "lost", "other kinds", "dev"], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -3,9 +3,9 @@
 Each function does one stage, leaves its files in place atomically, and returns facts about it.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from itertools import chain, compress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ from hpdistill.student import (
     save_student,
     set_head,
 )
-from hpdistill.teacher import EmbeddedCorpus, embed_corpus, side_by_side, text_hash
+from hpdistill.teacher import EmbeddedCorpus, embed_corpus, fill, side_by_side, text_hash
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -351,18 +351,13 @@ def embed_tokens_alone(
     result: list[Embeddings] = []
     for member, stored in zip(teacher, embedded, strict=True):
         parts: list[Embeddings] = []
-        encoder: TorchEncoder | None = None
+        source, store = member.source, stored.store
+        load = cache(partial(TorchEncoder.load, source, precision=stored.precision))
+        task = f"tokens: {source.name}"
         for start in range(0, len(spoken), TOKEN_CHUNK):
             chunk = spoken[start : start + TOKEN_CHUNK]
-            key = text_hash(chunk)
-            if key not in stored.store:
-                encoder = encoder or TorchEncoder.load(member.source, precision=stored.precision)
-                started = time.perf_counter()
-                vectors = encoder.encode(chunk)
-                seconds = time.perf_counter() - started
-                stored.store.write(key, vectors, seconds=seconds, texts=chunk)
-            parts.append(stored.store.read(key))
-            report(f"tokens: {member.source.name}", start + len(chunk), len(spoken))
+            fill(store, chunk, load, task=task, before=start, total=len(spoken), report=report)
+            parts.append(store.read(text_hash(chunk)))
         vectors = np.concatenate(parts)
         whole = np.zeros((len(texts), vectors.shape[1]), np.float32)
         whole[[bool(text) for text in texts]] = vectors

@@ -1,6 +1,6 @@
 """Teacher embeddings: computed once, kept in a sharded, resumable store."""
 
-from hpdistill.teacher.embed import EmbeddedCorpus, embed_corpus, encoder_identity
+from hpdistill.teacher.embed import EmbeddedCorpus, embed_corpus, encoder_identity, fill
 from hpdistill.teacher.joint import (
     JointEncoder,
     ProjectedEncoder,
@@ -18,6 +18,7 @@ __all__ = [
     "Store",
     "embed_corpus",
     "encoder_identity",
+    "fill",
     "load_teacher",
     "side_by_side",
     "text_hash",

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hpdistill.recipe import TeacherRecipe
 from hpdistill.teacher.store import Store, text_hash
 from hpdistill.weights import ModelSource
 
-__all__ = ["EmbeddedCorpus", "embed_corpus", "encoder_identity"]
+__all__ = ["EmbeddedCorpus", "embed_corpus", "encoder_identity", "fill"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 CALIBRATION_SENTENCES = 32
@@ -115,28 +116,62 @@ def embed_corpus(
     precision: Precision = decision["precision"]
     store = Store(home / precision, {**identity, "precision": precision})
     result = EmbeddedCorpus(store, {}, precision, decision["calibration"])
+    load = cache(lambda: encoder or TorchEncoder.load(source, precision=precision))
     task = f"embedding with {label}"
     total, done = sum(corpus.count(split) for split in SPLITS), 0
     for split in SPLITS:
         result.keys[split] = []
         for texts in corpus.chunks(split, recipe.shard_sentences):
-            key = text_hash(texts)
-            result.keys[split].append(key)
-            if key not in store:
-                known, vectors, seconds = store.gather(texts)
-                if not known.all():
-                    encoder = encoder or TorchEncoder.load(source, precision=precision)
-                    missing = [text for text, there in zip(texts, known, strict=True) if not there]
-                    before = done + len(texts) - len(missing)
-                    started = time.perf_counter()
-                    computed = _embed(encoder, missing, task, before, total, report)
-                    seconds += time.perf_counter() - started
-                    vectors = _merged(known, vectors, computed)
-                    result.computed += len(missing)
-                store.write(key, vectors, seconds=seconds, texts=texts)
+            result.keys[split].append(text_hash(texts))
+            result.computed += fill(
+                store, texts, load, task=task, before=done, total=total, report=report
+            )
             done += len(texts)
-            report(task, done, total)
     return result
+
+
+def fill(
+    store: Store,
+    texts: list[str],
+    load: Callable[[], TorchEncoder],
+    *,
+    task: str,
+    before: int,
+    total: int,
+    report: Report = silent,
+) -> int:
+    """Write the shard of one chunk of texts, if it is missing.
+
+    Args:
+        store: Of the encoder. Texts that its other shards have are taken from those.
+        texts: At least one.
+        load: Gives the encoder; called only if a text is missing.
+        task: What progress is reported of.
+        before: Texts of the task that are done.
+        total: Texts of the task.
+        report: Progress; ends at `before` and these texts.
+
+    Returns:
+        How many texts were embedded.
+
+    Raises:
+        StoreError: The encoder gives a vector that is not finite.
+        RunError: The disk is full; finished shards are kept.
+    """
+    key, missing = text_hash(texts), 0
+    if key not in store:
+        known, vectors, seconds = store.gather(texts)
+        new = [text for text, there in zip(texts, known, strict=True) if not there]
+        missing = len(new)
+        if new:
+            encoder = load()
+            started = time.perf_counter()
+            computed = _embed(encoder, new, task, before + len(texts) - missing, total, report)
+            seconds += time.perf_counter() - started
+            vectors = _merged(known, vectors, computed)
+        store.write(key, vectors, seconds=seconds, texts=texts)
+    report(task, before + len(texts), total)
+    return missing
 
 
 def _merged(known: NDArray[np.bool_], old: Embeddings, new: Embeddings) -> Embeddings:

@@ -23,19 +23,17 @@ def hashes_of(texts: Sequence[str]) -> Hashes:
 
 
 class Lookup:
-    """Finds texts in shards; 32 bytes of memory a text.
+    """Finds texts in shards; 24 bytes of memory a text.
 
     Args:
         shards: The hashes of each shard's texts, in the order of its rows.
     """
 
     def __init__(self, shards: Sequence[Hashes]) -> None:
-        lengths = [len(shard) for shard in shards]
         hashes = np.concatenate([np.empty((0, 2), np.uint64), *shards])
-        order = np.argsort(hashes[:, 0], kind="stable")
-        self._hashes = hashes[order]
-        self._shard = np.repeat(np.arange(len(shards)), lengths)[order]
-        self._row = np.concatenate([np.empty(0, np.int64), *map(np.arange, lengths)])[order]
+        self._order = np.argsort(hashes[:, 0], kind="stable")
+        self._hashes = hashes[self._order]
+        self._starts = np.cumsum([0, *map(len, shards)])[:-1]
 
     def find(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The shard and the row of each text, shape (n,); -1 where it is in none.
@@ -50,5 +48,7 @@ class Lookup:
             place = np.searchsorted(self._hashes[:, 0], wanted[:, 0])
             place = np.minimum(place, len(self._hashes) - 1)
             same = (self._hashes[place] == wanted).all(axis=1)
-            shard[same], row[same] = self._shard[place[same]], self._row[place[same]]
+            found = self._order[place[same]]
+            shard[same] = np.searchsorted(self._starts, found, side="right") - 1
+            row[same] = found - self._starts[shard[same]]
         return shard, row

@@ -11,7 +11,6 @@ hashes of single texts give another chunk the vectors of those it shares with th
 corpus that grew, or was cut otherwise, costs its new sentences only.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,10 +96,10 @@ class Store:
         digest, took = sha256_file(path), round(seconds, 2)
         entry = {"file": path.name, "shape": shape, "sha256": digest, "seconds": took}
         if texts:
-            hashes = hashes_of(texts).tobytes()
-            with atomic_path(path.with_suffix(".texts")) as temporary:
-                temporary.write_bytes(hashes)
-            entry["texts_sha256"] = hashlib.sha256(hashes).hexdigest()
+            hashes_path = path.with_suffix(".texts")
+            with atomic_path(hashes_path) as temporary:
+                hashes_of(texts).tofile(temporary)
+            entry["texts_sha256"] = sha256_file(hashes_path)
         # Another run may have added shards to a shared store meanwhile.
         self._shards = {**self._read(), **self._shards, key: entry}
         body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
@@ -137,10 +136,9 @@ class Store:
         found = {}
         for key, entry in self._shards.items():
             path = self._path(key).with_suffix(".texts")
-            data = path.read_bytes() if key in self and path.is_file() else b""
             # Shards of before the hashes were kept have none, and are only found whole.
-            if data and hashlib.sha256(data).hexdigest() == entry.get("texts_sha256"):
-                found[key] = np.frombuffer(data, "<u8").reshape(-1, 2)
+            if key in self and path.is_file() and sha256_file(path) == entry.get("texts_sha256"):
+                found[key] = np.fromfile(path, "<u8").reshape(-1, 2)
         return list(found), Lookup(list(found.values()))
 
     def read(self, key: str) -> Embeddings:
