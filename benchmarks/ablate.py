@@ -28,16 +28,18 @@ A file of sentences is a kind of text, named by its first word (`news.txt.gz`: n
 among the sentences of each kind, of the student and of the untrained one it started as.
 
 Interrupted, the same command goes on: a run in `WORK/GRID/ARM/SEED` that is complete is not made
-again, and its figures are kept beside it. `--arms` and `--seeds` take a part of the grid, for
-several processes on one grid: the last of them prints the whole. Results go to
-`results/NAME.json` (`--name`).
+again, and its figures are kept beside it. `--jobs` runs several at once, as a GPU needs to be busy;
+the first run is made alone, since it embeds what the others share. `--arms` and `--seeds` take a
+part of the grid. Results go to `results/NAME.json` (`--name`).
 """
 
 import argparse
 import json
+import multiprocessing
 import shutil
 import statistics
 import tomllib
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -75,23 +77,31 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="of the teacher's vectors; else in WORK")
     parser.add_argument("--arms", nargs="*", help="these only")
     parser.add_argument("--seeds", nargs="*", type=int, help="these only")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, each in a process")
     parser.add_argument("--name", default="", help="of the results file; none is written without")
     options = parser.parse_args()
     grid = tomllib.loads(Path(options.grid).read_text("utf-8"))
     place = options.work / Path(options.grid).stem
     drawn = draw(grid, options)
-    with progress() as report:
-        for seed in options.seeds or grid["seeds"]:
-            for arm in grid["arm"]:
-                if options.arms and arm["name"] not in options.arms:
-                    continue
-                recipe = recipe_of(grid, arm, seed, drawn)
-                tests = arm["name"] in grid.get("finalists", [])
-                out = place / arm["name"] / str(seed)
-                figures = run(recipe, out, options, tests=tests, report=report)
-                if grid.get("kinds"):
-                    figures |= measure_kinds(recipe, out, drawn, store_of(options), report)
-                print(arm["name"], seed, json.dumps(figures), flush=True)
+    tasks = [
+        (grid, arm, seed, drawn, options)
+        for seed in options.seeds or grid["seeds"]
+        for arm in grid["arm"]
+        if not options.arms or arm["name"] in options.arms
+    ]
+    for _, arm, *_ in tasks:
+        training_text(drawn, arm.get("without", []))
+    if options.jobs == 1:
+        for task in tasks:
+            run_one(*task)
+    else:
+        # Forked processes cannot use a GPU that their parent has touched.
+        spawned = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=spawned) as pool:
+            if tasks:
+                pool.submit(run_one, *tasks[0]).result()
+            for done in as_completed([pool.submit(run_one, *task) for task in tasks[1:]]):
+                done.result()
     about = {
         "title": grid["title"],
         "against": grid["against"],
@@ -103,6 +113,24 @@ def main() -> None:
     if options.name:
         sources = ", ".join(Path(source).name for source in options.sentences)
         print(write(options.name, sources, about, command=command_without_paths(options)))
+
+
+def run_one(
+    grid: dict[str, Any],
+    arm: dict[str, Any],
+    seed: int,
+    drawn: Path,
+    options: argparse.Namespace,
+) -> None:
+    """Make one run of the grid, unless it is there, and print its figures."""
+    recipe = recipe_of(grid, arm, seed, drawn)
+    tests = arm["name"] in grid.get("finalists", [])
+    out = options.work / Path(options.grid).stem / arm["name"] / str(seed)
+    with progress() as report:
+        figures = run(recipe, out, options, tests=tests, report=report)
+        if grid.get("kinds"):
+            figures |= measure_kinds(recipe, out, drawn, store_of(options), report)
+    print(arm["name"], seed, json.dumps(figures), flush=True)
 
 
 def recipe_of(grid: dict[str, Any], arm: dict[str, Any], seed: int, drawn: Path) -> Recipe:

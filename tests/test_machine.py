@@ -1,7 +1,10 @@
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from hpdistill.machine import machine
 
@@ -18,3 +21,13 @@ def test_the_vector_instructions_are_those_of_the_processor():
     text = Path("/proc/cpuinfo").read_text("utf-8").split()
     for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "asimddp"):
         assert (name in machine()["instructions"]) == (name in text)
+
+
+def test_a_gpu_is_named_where_there_is_one():
+    assert ("gpu" in machine()) == torch.cuda.is_available()
+
+
+def test_telling_the_machine_does_not_load_torch():
+    code = "import sys, hpdistill.machine as m; m.machine(); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

@@ -23,7 +23,7 @@ from torch import nn
 from hpdistill.encoder import Embeddings
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import has_bfloat16, intake_of
+from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of
 from hpdistill.recipe import SettledTraining
 from hpdistill.student import backbone, is_static
 
@@ -272,10 +272,9 @@ def forward(student: SentenceTransformer, rows: list[list[int]], *, bfloat16: bo
     return outputs
 
 
-def embed_tokens(
-    student: SentenceTransformer, tokens: TokenCache, *, bfloat16: bool, budget: int = 2048
-) -> Embeddings:
+def embed_tokens(student: SentenceTransformer, tokens: TokenCache, *, bfloat16: bool) -> Embeddings:
     """Outputs of `forward` for cached sentences, shape (len(tokens), k), float32."""
+    budget = 2048 * batches_at_once(student.device.type)
     order = np.argsort(-tokens.lengths, kind="stable")
     width = student.get_embedding_dimension()
     assert width is not None

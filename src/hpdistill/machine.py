@@ -35,7 +35,7 @@ _INSTRUCTIONS = (
 
 
 def machine() -> dict[str, Any]:
-    """Processor, its vector instructions where they can be told, cores and system."""
+    """Processor, its vector instructions where they can be told, cores, system; a GPU, if any."""
     cpu = platform.processor() or platform.machine()
     instructions: list[str] = []
     if sys.platform == "linux":
@@ -50,7 +50,16 @@ def machine() -> dict[str, Any]:
         "instructions": instructions,
         "cores": os.cpu_count(),
         "system": platform.platform(),
+        **_gpu(),
     }
+
+
+def _gpu() -> dict[str, str]:
+    # What has not loaded PyTorch computed nothing on a GPU, and must not load it to say so.
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name()}
 
 
 def available_cores() -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "Calibration",
     "Intake",
     "TorchEncoder",
+    "batches_at_once",
     "best_device",
     "choose_precision",
     "intake_of",
@@ -40,6 +41,9 @@ CALIBRATION_ROUNDS = 4
 TYPICAL_TOKENS = 32
 """`batch_size` sentences of this many tokens fill a batch; longer sentences share it with fewer."""
 
+GPU_BATCHES = 16
+"""What fills a CPU leaves a GPU waiting for the next launch: it takes so many times as much."""
+
 
 def best_device() -> str:
     """`cuda` where there is one, else `cpu`."""
@@ -51,6 +55,11 @@ def has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def batches_at_once(device: str) -> int:
+    """How many batches of a CPU's size a device computes as one when it only embeds."""
+    return GPU_BATCHES if device == "cuda" else 1
 
 
 def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
@@ -302,7 +311,7 @@ class TorchEncoder:
 
         Args:
             texts: Any number of strings.
-            batch_size: Sentences of 32 tokens that fill a batch.
+            batch_size: Sentences of 32 tokens that fill a batch; on a GPU, 16 times as many.
             normalize: Scale each vector to length 1 (after cutting it to `dim`).
             dim: Keep only the first `dim` numbers of each vector.
             advance: Called with the number of texts finished after each batch.
@@ -318,7 +327,7 @@ class TorchEncoder:
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
-        budget = batch_size * TYPICAL_TOKENS
+        budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
         start = 0
         with torch.inference_mode():
             while start < len(order):

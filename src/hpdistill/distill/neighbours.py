@@ -35,13 +35,14 @@ class Neighbours:
         self._indices = indices
 
     @classmethod
-    def find(cls, targets: Embeddings) -> Self:
+    def find(cls, targets: Embeddings, *, device: torch.device | None = None) -> Self:
         """Look up the neighbours of all sentences.
 
         Args:
             targets: Shape (n, k), float32; may be memory-mapped.
+            device: Computes, as 200,000 sentences take a CPU minutes; None: the CPU.
         """
-        return cls(targets, nearest(targets, COUNT, pool=POOL))
+        return cls(targets, nearest(targets, COUNT, pool=POOL, device=device))
 
     def candidates(self, batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
         """The batch itself and some neighbours of each of its sentences, none twice.
@@ -59,27 +60,31 @@ class Neighbours:
         return chosen, torch.from_numpy(np.asarray(self._targets[chosen]))
 
 
-def nearest(targets: Embeddings, count: int, *, pool: int) -> NDArray[np.int64]:
+def nearest(
+    targets: Embeddings, count: int, *, pool: int, device: torch.device | None = None
+) -> NDArray[np.int64]:
     """The nearest other sentences of each, by cosine, in no order.
 
     Args:
         targets: Shape (n, k), float32; n of 2 or more.
         count: Of neighbours; fewer where there are not so many others.
         pool: Look among so many sentences, spread evenly.
+        device: Computes; None: the CPU.
 
     Returns:
         Indices, shape (n, min(count, sentences in the pool - 1)), int64.
     """
     total = len(targets)
     members = np.linspace(0, total - 1, min(pool, total)).astype(np.int64)
-    inside = torch.from_numpy(unit(np.asarray(targets[members]))).T
+    device = device or torch.device("cpu")
+    inside = torch.from_numpy(unit(np.asarray(targets[members]))).to(device).T
     count = min(count, len(members) - 1)
     found = np.empty((total, count), np.int64)
     for start in range(0, total, BLOCK):
         rows = np.arange(start, min(start + BLOCK, total))
-        scores = torch.from_numpy(unit(np.asarray(targets[rows]))) @ inside
-        scores[torch.from_numpy(rows[:, None] == members)] = -torch.inf
-        found[rows] = members[scores.topk(count, dim=1, sorted=False).indices.numpy()]
+        scores = torch.from_numpy(unit(np.asarray(targets[rows]))).to(device) @ inside
+        scores[torch.from_numpy(rows[:, None] == members).to(device)] = -torch.inf
+        found[rows] = members[scores.topk(count, dim=1, sorted=False).indices.cpu().numpy()]
     return found
 
 

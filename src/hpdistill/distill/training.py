@@ -104,7 +104,9 @@ def train(
     bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
     tokens_at_once = intake_of(student).tokens_at_once
     prefixes = prefixes_of(targets.shape[1])[:-1]
-    neighbours = Neighbours.find(targets) if recipe.neighbour_weight > 0 else None
+    neighbours = None
+    if recipe.neighbour_weight > 0:
+        neighbours = Neighbours.find(targets, device=student.device)
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, tokens_at_once):
