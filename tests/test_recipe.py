@@ -58,7 +58,7 @@ CHANGES: dict[str, Any] = {
     "teacher.precision": "float32",
     "teacher.shard_sentences": 1024,
     "projection.centred": True,
-    "projection.whitening": 0.3,
+    "projection.whitening": 0.5,
     "projection.fit_sentences": 40_000,
     "head.init": "random",
     "head.ridge_sentences": 500,
@@ -482,3 +482,11 @@ def test_a_file_name_that_is_not_unicode_is_refused_in_words(tmp_path: Path) -> 
     # What Python makes of the Latin-1 file name `caf\xe9.txt` on a UTF-8 system.
     with pytest.raises(UsageError, match="caf"):
         changed(RECIPE, "corpus.sources", ("caf\udce9.txt",)).save(tmp_path / "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "static", "settled"),
+    [(None, False, 0.3), (None, True, 0.0), (0.0, False, 0.0), (0.6, True, 0.6)],
+)
+def test_an_unset_whitening_is_what_is_usual_for_the_student(chosen, static, settled):
+    assert ProjectionRecipe(whitening=chosen).settled_whitening(static=static) == settled

@@ -91,7 +91,7 @@ def distill(
         float | None,
         typer.Option(
             help="Divide the targets' components by this power of their standard deviations: 0 is "
-            "the paper's PCA, 1 whitens. [default: 0]"
+            "the paper's PCA, 1 whitens. [default: 0.3; static: 0]"
         ),
     ] = None,
     head: Annotated[

@@ -14,7 +14,7 @@ from hpdistill.loop import Trained
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe, prefixes_of
-from hpdistill.student import save_student
+from hpdistill.student import is_static, save_student
 from hpdistill.teacher import encoder_identity
 
 __all__ = ["write_model"]
@@ -60,7 +60,7 @@ def write_model(
         "projection": {
             "file": "projection.safetensors",
             "centred": projection.centred,
-            "whitening": recipe.projection.whitening,
+            "whitening": recipe.projection.settled_whitening(static=is_static(student)),
             "explained_share": round(projection.explained_share, 4),
         },
         "student": recipe.student,

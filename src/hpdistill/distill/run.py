@@ -39,7 +39,7 @@ from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
 
-CODE = 2
+CODE = 3
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
 
 
@@ -232,9 +232,7 @@ class _Run:
         }
 
     def _train(self, key: str) -> dict[str, Any]:
-        student, trained = train_student(
-            self.recipe, self.corpus, self.out, self.validation, key, self.report
-        )
+        student, trained = train_student(self.recipe, self.corpus, self.out, key, self.report)
         write_model(
             student,
             self.recipe,

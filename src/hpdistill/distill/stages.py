@@ -272,7 +272,9 @@ def make_targets(
         sample(),
         recipe.dim,
         centred=recipe.projection.centred,
-        whitening=recipe.projection.whitening,
+        whitening=recipe.projection.settled_whitening(
+            static=StudentSpec.parse(recipe.student).static
+        ),
     )
     targets = run / "targets"
     projection.save(targets / "projection.safetensors")
@@ -405,17 +407,18 @@ def train_student(
     recipe: Recipe,
     corpus: Corpus,
     run: Path,
-    teacher_validation: Embeddings,
     key: str,
     report: Report,
 ) -> tuple[SentenceTransformer, Trained]:
-    """Train the student of `RUN/init` to its best validation fidelity.
+    """Train the student of `RUN/init`; it is best where its similarities rank like the targets'.
+
+    Not like the teacher's: of partly whitened targets, a student that learns them moves away from
+    those, and the untrained one would win.
 
     Args:
         recipe: The choices.
         corpus: Both splits.
         run: Holds `init` and `targets`.
-        teacher_validation: The teacher's unit vectors of the validation split, (m, width).
         key: Hash of all that decides the training; checkpoints of another are dropped.
         report: Progress.
     """
@@ -426,8 +429,10 @@ def train_student(
         for texts in corpus.chunks(split, 16384):
             yield encoder.tokenize(texts)
 
+    held_out = np.load(run / "targets" / "validation.npy", allow_pickle=False)
+
     def validate(outputs: Embeddings) -> float:
-        return evaluate_fidelity(outputs, teacher_validation).spearman
+        return evaluate_fidelity(outputs, held_out).spearman
 
     limit = min(recipe.training.max_tokens, encoder.max_tokens)
     trained = train(

@@ -56,15 +56,23 @@ class ProjectionRecipe:
 
     centred: bool = False
     """Subtract the mean before projecting; the paper's authors do not."""
-    whitening: float = 0.0
-    """Divide components by this power of the standard deviation along them: 0 is PCA, 1 whitens."""
+    whitening: float | None = None
+    """Divide components by this power of the standard deviation along them: 0 is PCA, 1 whitens.
+    None: 0.3; 0 for a static student."""
     fit_sentences: int | None = None
     """Fit on so many training sentences (the authors: 40,000), taken evenly; None takes all."""
 
     def __post_init__(self) -> None:
-        check("whitening", self.whitening, 0 <= self.whitening <= 1, "0 to 1")
+        good = self.whitening is None or 0 <= self.whitening <= 1
+        check("whitening", self.whitening, good, "0 to 1, or unset")
         good = self.fit_sentences is None or self.fit_sentences >= 2
         check("fit_sentences", self.fit_sentences, good, "2 or more, or unset")
+
+    def settled_whitening(self, *, static: bool) -> float:
+        """The whitening chosen, or what is usual for the kind of student."""
+        if self.whitening is not None:
+            return self.whitening
+        return 0.0 if static else 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
