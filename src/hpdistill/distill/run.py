@@ -23,11 +23,11 @@ from hpdistill.distill.stages import (
     filter_copies,
     joint_shards,
     make_corpus,
-    make_student,
     make_targets,
     members,
     train_student,
 )
+from hpdistill.distill.students import make_student
 from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import json_hash
