@@ -3,10 +3,11 @@
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available_cores", "machine", "versions"]
+__all__ = ["available_cores", "instructions", "machine", "versions"]
 
 _PACKAGES = (
     "hpdistill",
@@ -36,22 +37,30 @@ _INSTRUCTIONS = (
 
 def machine() -> dict[str, Any]:
     """Processor, its vector instructions where they can be told, cores, system; a GPU, if any."""
-    cpu = platform.processor() or platform.machine()
-    instructions: list[str] = []
-    if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        pairs = (line.partition(":") for line in lines)
-        facts = {name.strip(): value.strip() for name, _, value in pairs}
-        cpu = facts.get("model name", cpu)
-        flags = facts.get("flags", facts.get("Features", "")).split()
-        instructions = [name for name in _INSTRUCTIONS if name in flags]
     return {
-        "cpu": cpu,
-        "instructions": instructions,
+        "cpu": _processor().get("model name", platform.processor() or platform.machine()),
+        "instructions": list(instructions()),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         **_gpu(),
     }
+
+
+@cache
+def instructions() -> tuple[str, ...]:
+    """Vector instructions of the processor that kernels choose by; none where it cannot be told."""
+    facts = _processor()
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    return tuple(name for name in _INSTRUCTIONS if name in flags)
+
+
+def _processor() -> dict[str, str]:
+    """What Linux says of one core."""
+    if sys.platform != "linux":
+        return {}
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _gpu() -> dict[str, str]:

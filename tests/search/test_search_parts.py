@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpdistill.search import _products
 from hpdistill.search._matrix import Matrix
 from hpdistill.search._products import DIGIT, best_products, graph
 from hpdistill.search._tiles import Tiles
@@ -20,7 +21,9 @@ def test_the_graph_is_one_that_onnx_accepts(digits):
 
 @pytest.mark.parametrize("queries", [1, 3, 90])
 @pytest.mark.parametrize("dim", [7, 64, 2048])
-def test_products_are_exact(queries, dim):
+@pytest.mark.parametrize("instructions", [(), ("amx_int8",)])
+def test_products_are_exact(queries, dim, instructions, monkeypatch):
+    monkeypatch.setattr(_products, "instructions", lambda: instructions)
     generator = np.random.default_rng(0)
     codes = generator.integers(-128, 128, (dim, 500), dtype=np.int8)
     codes[:, 0] = 127  # the largest that can come together

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hpdistill.machine import instructions
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -22,7 +24,10 @@ DIGIT = 126
 
 _UINT8, _INT8, _INT32, _INT64 = 2, 3, 6, 7
 _ONE_BY_ONE = 6
-"""Queries up to so many are faster each on its own: a matrix of one row has a kernel of its own."""
+"""Queries up to so many are faster each on its own: a matrix of one row has a kernel of its own.
+
+Not with AMX, whose kernels first arrange all the codes anew, for one query as for many.
+"""
 _TOGETHER = 64
 
 
@@ -51,7 +56,8 @@ def best_products(
         Products and their columns, both of shape (m, k), largest first.
     """
     session = _session(len(queries), threads)
-    step = 1 if len(queries[0]) <= _ONE_BY_ONE else _TOGETHER
+    alone = len(queries[0]) <= _ONE_BY_ONE and "amx_int8" not in instructions()
+    step = 1 if alone else _TOGETHER
     feeds = {"codes": codes, "bias": bias, "k": np.array([k], np.int64)}
     if len(queries) > 1:
         feeds["digit"] = np.array(DIGIT, np.int32)
