@@ -132,6 +132,7 @@ def training_contenders(
             max_steps=steps,
             evaluate_every=steps,
             similarity_weight=0.0,
+            neighbour_weight=0.0,
             dropout=True,
             precision=precision,
             max_tokens=encoder.max_tokens,

@@ -152,12 +152,14 @@ def test_what_is_unset_is_settled_by_the_kind_of_student() -> None:
     assert (transformer.epochs, transformer.batch_size, transformer.learning_rate) == (2, 64, 1e-4)
     # A table of token vectors moves little at the rate of a transformer.
     assert static.learning_rate > 10 * transformer.learning_rate
+    assert (transformer.neighbour_weight, static.neighbour_weight) == (1, 0)
     for settled in (transformer, static):
         assert settled.warmup == 0.5
         assert None not in (settled.epochs, settled.batch_size, settled.learning_rate)
-    chosen = TrainingRecipe(epochs=0.0, batch_size=7, learning_rate=0.5)
+    chosen = TrainingRecipe(epochs=0.0, batch_size=7, learning_rate=0.5, neighbour_weight=0.25)
     for settled in (chosen.settled(), chosen.settled(static=True)):
         assert (settled.epochs, settled.batch_size, settled.learning_rate) == (0, 7, 0.5)
+        assert settled.neighbour_weight == 0.25
 
 
 names = st.text(min_size=1, max_size=12)
@@ -227,6 +229,8 @@ recipes = st.builds(
         weight_decay=from_0,
         clip=above_0,
         similarity_weight=from_0,
+        neighbour_weight=or_unset(from_0),
+        prefix_weight=from_0,
         dropout=st.booleans(),
         max_tokens=st.integers(3, 10**6),
         precision=st.sampled_from(["auto", "float32", "bfloat16"]),

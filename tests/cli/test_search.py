@@ -242,6 +242,11 @@ def test_numbers_that_cannot_be(
     assert message in refused(ended)
 
 
+@pytest.mark.parametrize("query", ["", "  "])
+def test_a_query_without_text(query: str, hpd: Hpd, index: Callable[..., Path]) -> None:
+    assert refused(hpd("search", index(), query)) == f"error: the query {query!r} has no text"
+
+
 @pytest.mark.parametrize("arguments", [("search",), ("search", "index", "a query", "-k", "0")])
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], hpd: Hpd) -> None:
     assert hpd(*arguments).code == 2

@@ -43,6 +43,13 @@ def test_neighbours_come_from_the_pool_and_never_are_the_sentence(
     assert all(len(set(row)) == 4 for row in found.tolist())
 
 
+def test_it_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK", 40)
+    told: list[tuple[int, int]] = []
+    Neighbours.find(random_targets(100), report=lambda _, done, total: told.append((done, total)))
+    assert told == [(40, 100), (80, 100), (100, 100)]
+
+
 def test_the_length_of_a_target_does_not_matter() -> None:
     targets = random_targets(50)
     stretched = targets * np.linspace(1, 9, 50, dtype=np.float32)[:, None]

@@ -38,6 +38,7 @@ RECIPE = TrainingRecipe(
     max_steps=STEPS,
     batch_size=16,
     learning_rate=1e-3,
+    neighbour_weight=0.0,
     precision="float32",
     evaluate_every=3,
     max_tokens=64,

@@ -144,7 +144,7 @@ def test_all_trainings_have_one_budget(name):
 def test_the_papers_recipe_is_the_papers(name):
     paper = load_scale(name).paper
     assert paper.anchor == 0
-    assert paper.training.similarity_weight == 0
+    assert paper.training.similarity_weight == paper.training.neighbour_weight == 0
     assert (paper.head.init, paper.head.activation) == ("random", "tanh")
     assert not paper.projection.centred
 

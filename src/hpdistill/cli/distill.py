@@ -113,7 +113,7 @@ def distill(
     ] = None,
     neighbour_weight: Annotated[
         float | None,
-        typer.Option(help="Of ranking each sentence's nearest targets. [default: 0]"),
+        typer.Option(help="Of ranking each sentence's nearest targets. [default: 1; static: 0]"),
     ] = None,
     prefix_weight: Annotated[
         float | None,

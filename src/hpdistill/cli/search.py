@@ -54,8 +54,14 @@ def search(
     """Search an index."""
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import parse_options, print_json, progress
+    from hpdistill.errors import SearchError
     from hpdistill.search import Index
 
+    if query is not None and not query.strip():
+        raise SearchError(
+            f"the query {query!r} has no text",
+            hint="Leave it out for a prompt, or pipe queries in.",
+        )
     rows: list[dict[str, Any]] = []
     with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:

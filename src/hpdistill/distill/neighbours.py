@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import kl_div, log_softmax, normalize
 
 from hpdistill.encoder import Embeddings, unit
+from hpdistill.progress import Report, silent
 
 __all__ = ["Neighbours", "nearest", "ranking_loss"]
 
@@ -24,25 +25,29 @@ POOL = 2**16
 """Neighbours are looked for among so many sentences, so that a corpus of millions is no square."""
 TEMPERATURE = 0.05
 """Cosines are divided by it before the softmax."""
-BLOCK = 1024
+BLOCK = 256
+"""Sentences that are compared with the pool at once."""
 
 
 class Neighbours:
     """Draws candidates for a batch; by torch's random numbers, which checkpoints restore."""
 
-    def __init__(self, targets: Embeddings, indices: NDArray[np.int64]) -> None:
+    def __init__(self, targets: Embeddings, indices: NDArray[np.int32]) -> None:
         self._targets = targets
         self._indices = indices
 
     @classmethod
-    def find(cls, targets: Embeddings, *, device: torch.device | None = None) -> Self:
+    def find(
+        cls, targets: Embeddings, *, device: torch.device | None = None, report: Report = silent
+    ) -> Self:
         """Look up the neighbours of all sentences.
 
         Args:
             targets: Shape (n, k), float32; may be memory-mapped.
             device: Computes, as 200,000 sentences take a CPU minutes; None: the CPU.
+            report: Progress, in sentences.
         """
-        return cls(targets, nearest(targets, COUNT, pool=POOL, device=device))
+        return cls(targets, nearest(targets, COUNT, pool=POOL, device=device, report=report))
 
     def candidates(self, batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
         """The batch itself and some neighbours of each of its sentences, none twice.
@@ -61,8 +66,13 @@ class Neighbours:
 
 
 def nearest(
-    targets: Embeddings, count: int, *, pool: int, device: torch.device | None = None
-) -> NDArray[np.int64]:
+    targets: Embeddings,
+    count: int,
+    *,
+    pool: int,
+    device: torch.device | None = None,
+    report: Report = silent,
+) -> NDArray[np.int32]:
     """The nearest other sentences of each, by cosine, in no order.
 
     Args:
@@ -70,21 +80,23 @@ def nearest(
         count: Of neighbours; fewer where there are not so many others.
         pool: Look among so many sentences, spread evenly.
         device: Computes; None: the CPU.
+        report: Progress, in sentences.
 
     Returns:
-        Indices, shape (n, min(count, sentences in the pool - 1)), int64.
+        Indices, shape (n, min(count, sentences in the pool - 1)), int32.
     """
     total = len(targets)
     members = np.linspace(0, total - 1, min(pool, total)).astype(np.int64)
     device = device or torch.device("cpu")
     inside = torch.from_numpy(unit(np.asarray(targets[members]))).to(device).T
     count = min(count, len(members) - 1)
-    found = np.empty((total, count), np.int64)
+    found = np.empty((total, count), np.int32)
     for start in range(0, total, BLOCK):
         rows = np.arange(start, min(start + BLOCK, total))
         scores = torch.from_numpy(unit(np.asarray(targets[rows]))).to(device) @ inside
         scores[torch.from_numpy(rows[:, None] == members).to(device)] = -torch.inf
         found[rows] = members[scores.topk(count, dim=1, sorted=False).indices.cpu().numpy()]
+        report("finding neighbours", len(rows) + start, total)
     return found
 
 

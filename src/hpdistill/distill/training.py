@@ -106,7 +106,7 @@ def train(
     prefixes = prefixes_of(targets.shape[1])[:-1]
     neighbours = None
     if recipe.neighbour_weight > 0:
-        neighbours = Neighbours.find(targets, device=student.device)
+        neighbours = Neighbours.find(targets, device=student.device, report=report)
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, tokens_at_once):

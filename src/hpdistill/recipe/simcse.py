@@ -86,6 +86,7 @@ class SimcseRecipe(Choices):
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             clip=self.clip,
+            neighbour_weight=0.0,
             dropout=True,
             max_tokens=self.max_tokens,
             precision=self.precision,

@@ -28,8 +28,9 @@ class TrainingRecipe:
     """Largest norm of the gradient."""
     similarity_weight: float = 1.0
     """Weight of the similarity-matrix term beside the MSE; 0 leaves the paper's plain MSE."""
-    neighbour_weight: float = 0.0
-    """Weight of the ranking of each sentence's nearest targets beside the MSE."""
+    neighbour_weight: float | None = None
+    """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 1; 0 for a
+    static student."""
     prefix_weight: float = 0.0
     """Weight of the prefixes' losses beside that of whole vectors: those of `prefixes_of`, together
     weighing so much. 0 trains whole vectors only."""
@@ -64,7 +65,12 @@ class TrainingRecipe:
         check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         check("clip", self.clip, self.clip > 0, "above 0")
         check("similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more")
-        check("neighbour_weight", self.neighbour_weight, self.neighbour_weight >= 0, "0 or more")
+        check(
+            "neighbour_weight",
+            self.neighbour_weight,
+            self.neighbour_weight is None or self.neighbour_weight >= 0,
+            "0 or more, or unset",
+        )
         check("prefix_weight", self.prefix_weight, self.prefix_weight >= 0, "0 or more")
         check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
         check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
@@ -78,10 +84,20 @@ class TrainingRecipe:
         return SettledTraining(**chosen | unset)
 
 
-_TRANSFORMER_TRAINING: dict[str, Any] = {"epochs": 2.0, "batch_size": 64, "learning_rate": 1e-4}
+_TRANSFORMER_TRAINING: dict[str, Any] = {
+    "epochs": 2.0,
+    "batch_size": 64,
+    "learning_rate": 1e-4,
+    "neighbour_weight": 1.0,
+}
 
 
-_STATIC_TRAINING: dict[str, Any] = {"epochs": 4.0, "batch_size": 512, "learning_rate": 1e-2}
+_STATIC_TRAINING: dict[str, Any] = {
+    "epochs": 4.0,
+    "batch_size": 512,
+    "learning_rate": 1e-2,
+    "neighbour_weight": 0.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +107,7 @@ class SettledTraining(TrainingRecipe):
     epochs: float
     batch_size: int
     learning_rate: float
+    neighbour_weight: float = 0.0
 
 
 def prefixes_of(dim: int) -> list[int]:
