@@ -78,7 +78,8 @@ def recipe(axes: Axes) -> None:
         if row is base:
             axes.annotate(row["arm"], at, (0, 8), textcoords="offset points", color=color)
         elif abs(away[0]) > NEAR_FIDELITY or abs(away[1]) > NEAR_DEV:
-            axes.annotate(row["arm"], at, (7, -3), textcoords="offset points", fontsize=8)
+            place = (0, 6) if row["arm"] in ABOVE else (7, -3)
+            axes.annotate(row["arm"], at, place, textcoords="offset points", fontsize=8)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -89,6 +90,8 @@ def recipe(axes: Axes) -> None:
 
 NEAR_FIDELITY, NEAR_DEV = 0.015, 0.25
 """Arms so near to the first one carry no name: there are too many."""
+ABOVE = {"anchor 2", "anchor 2, neighbours, whitening 0.3"}
+"""Arms whose name would lie on another's beside their point."""
 PICTURES: dict[str, Callable[[Axes], Any]] = {"retrieval-68k": retrieval, "recipe": recipe}
 
 if __name__ == "__main__":
