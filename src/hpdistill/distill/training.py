@@ -1,6 +1,7 @@
 """The student learns to reproduce its targets."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,11 @@ def train(
     bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
     tokens_at_once = intake_of(student).tokens_at_once
     prefixes = prefixes_of(targets.shape[1])[:-1]
-    neighbours = None
-    if recipe.neighbour_weight > 0:
-        neighbours = Neighbours.find(targets, device=student.device, report=report)
+
+    @cache
+    def neighbours() -> Neighbours:
+        # Only when a batch needs them: of a finished training, or of none, nothing is to be found.
+        return Neighbours.find(targets, device=student.device, report=report)
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, tokens_at_once):
@@ -119,8 +122,8 @@ def train(
                 prefixes=prefixes,
                 prefix_weight=recipe.prefix_weight,
             )
-            if neighbours is not None:
-                chosen, candidates = neighbours.candidates(part)
+            if recipe.neighbour_weight > 0:
+                chosen, candidates = neighbours().candidates(part)
                 own = torch.from_numpy(np.searchsorted(chosen, part)).to(student.device)
                 ranking = ranking_loss(outputs, wanted, candidates.to(student.device), own)
                 loss = loss + recipe.neighbour_weight * ranking
