@@ -4,9 +4,10 @@ import dataclasses
 import math
 import tomllib
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import tomli_w
 
@@ -14,7 +15,9 @@ from hpdistill.errors import UsageError
 from hpdistill.files import atomic_path, json_hash
 from hpdistill.strict import build
 
-__all__ = ["Choices", "check", "check_choice"]
+__all__ = ["Choices", "check", "check_choice", "check_if_set"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,16 @@ def check(name: str, value: object, good: bool, allowed: str) -> None:
     infinite = isinstance(value, float) and math.isinf(value) and name != "clip"
     if not good or infinite:
         raise UsageError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def check_if_set(name: str, value: T | None, good: Callable[[T], bool], allowed: str) -> None:
+    """Refuse a value that is neither unset nor good.
+
+    Raises:
+        UsageError: As `check`.
+    """
+    if value is not None:
+        check(name, value, good(value), f"{allowed}, or unset")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

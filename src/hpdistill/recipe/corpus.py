@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from hpdistill.recipe._choices import check, check_choice
+from hpdistill.recipe._choices import check, check_choice, check_if_set
 
 __all__ = ["AugmentRecipe", "CorpusRecipe", "NliRecipe"]
 
@@ -38,11 +38,13 @@ class CorpusRecipe:
         check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
         check("validation", self.validation, self.validation >= 2, "2 or more")
-        given = self.validation_sources
-        check(
-            "validation_sources", given, given is None or len(given) > 0, "at least one, or unset"
+        check_if_set(
+            "validation_sources",
+            self.validation_sources,
+            lambda given: len(given) > 0,
+            "at least one",
         )
-        check("limit", self.limit, self.limit is None or self.limit >= 10, "10 or more, or unset")
+        check_if_set("limit", self.limit, lambda count: count >= 10, "10 or more")
         check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 
     @property
@@ -79,8 +81,12 @@ class AugmentRecipe:
         check("share", self.share, 0 < self.share <= 1, "above 0, at most 1")
         check("senses", self.senses, self.senses >= 1, "1 or more")
         check_choice("translator", self.translator, ("apertium", "marian"))
-        good = self.language is None or re.fullmatch(r"[A-Za-z_]{2,16}", self.language) is not None
-        check("language", self.language, good, "a code of letters such as spa, or unset")
+        check_if_set(
+            "language",
+            self.language,
+            lambda code: re.fullmatch(r"[A-Za-z_]{2,16}", code) is not None,
+            "a code of letters such as spa",
+        )
         good = len(self.models) in (0, 2)
         check("models", self.models, good, "two, there and back, or none")
         good = 0 <= self.min_similarity < 1
@@ -102,7 +108,7 @@ class NliRecipe:
 
     def __post_init__(self) -> None:
         check("nli", self.sources, len(self.sources) > 0, "at least one source of pairs")
-        check("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more, or unset")
+        check_if_set("limit", self.limit, lambda count: count >= 1, "1 or more")
         check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 
     @property

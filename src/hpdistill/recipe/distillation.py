@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from hpdistill.recipe._choices import Choices, check, check_choice
+from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set
 from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe
 from hpdistill.recipe.training import TrainingRecipe
 
@@ -63,10 +63,8 @@ class ProjectionRecipe:
     """Fit on so many training sentences (the authors: 40,000), taken evenly; None takes all."""
 
     def __post_init__(self) -> None:
-        good = self.whitening is None or 0 <= self.whitening <= 1
-        check("whitening", self.whitening, good, "0 to 1, or unset")
-        good = self.fit_sentences is None or self.fit_sentences >= 2
-        check("fit_sentences", self.fit_sentences, good, "2 or more, or unset")
+        check_if_set("whitening", self.whitening, lambda power: 0 <= power <= 1, "0 to 1")
+        check_if_set("fit_sentences", self.fit_sentences, lambda count: count >= 2, "2 or more")
 
     def settled_whitening(self, *, static: bool) -> float:
         """The whitening chosen, or what is usual for the kind of student."""
@@ -116,12 +114,10 @@ class StaticRecipe:
 
     def __post_init__(self) -> None:
         check_choice("vocabulary", self.vocabulary, ("tokenizer", "corpus"))
-        good = self.add_words is None or self.add_words >= 0
-        check("add_words", self.add_words, good, "0 or more, or unset")
+        check_if_set("add_words", self.add_words, lambda count: count >= 0, "0 or more")
         check("min_count", self.min_count, self.min_count >= 1, "1 or more")
         check("frequency_weight", self.frequency_weight, self.frequency_weight > 0, "above 0")
-        good = self.strength is None or self.strength > 0
-        check("strength", self.strength, good, "above 0, or unset")
+        check_if_set("strength", self.strength, lambda value: value > 0, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +147,6 @@ class Recipe(Choices):
 
     def __post_init__(self) -> None:
         check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
-        check("anchor", self.anchor, self.anchor is None or self.anchor >= 0, "0 or more, or unset")
+        check_if_set("anchor", self.anchor, lambda weight: weight >= 0, "0 or more")
         check("dim", self.dim, self.dim >= 1, "1 or more")
         check("seed", self.seed, self.seed >= 0, "0 or more")

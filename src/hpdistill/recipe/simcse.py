@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpdistill.errors import UsageError
-from hpdistill.recipe._choices import Choices, check, check_choice
+from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set
 from hpdistill.recipe.corpus import CorpusRecipe, NliRecipe
 from hpdistill.recipe.training import SettledTraining
 
@@ -61,7 +61,7 @@ class SimcseRecipe(Choices):
                 f"{'neither' if self.nli is None else 'both'} given"
             )
         check_choice("pooling", self.pooling, ("mean", "cls"))
-        check("dim", self.dim, self.dim is None or self.dim >= 1, "1 or more, or unset")
+        check_if_set("dim", self.dim, lambda width: width >= 1, "1 or more")
         check("temperature", self.temperature, self.temperature > 0, "above 0")
         check("seed", self.seed, self.seed >= 0, "0 or more")
         self.settled()

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hpdistill.recipe._choices import check, check_choice
+from hpdistill.recipe._choices import check, check_choice, check_if_set
 
 __all__ = ["SettledTraining", "TrainingRecipe", "prefixes_of"]
 
@@ -42,34 +42,16 @@ class TrainingRecipe:
     """Steps between validations and checkpoints."""
 
     def __post_init__(self) -> None:
-        check("epochs", self.epochs, self.epochs is None or self.epochs >= 0, "0 or more, or unset")
-        check(
-            "max_steps",
-            self.max_steps,
-            self.max_steps is None or self.max_steps >= 0,
-            "0 or more, or unset",
-        )
-        check(
-            "batch_size",
-            self.batch_size,
-            self.batch_size is None or self.batch_size >= 1,
-            "1 or more, or unset",
-        )
-        check(
-            "learning_rate",
-            self.learning_rate,
-            self.learning_rate is None or self.learning_rate > 0,
-            "above 0, or unset",
-        )
+        check_if_set("epochs", self.epochs, lambda count: count >= 0, "0 or more")
+        check_if_set("max_steps", self.max_steps, lambda count: count >= 0, "0 or more")
+        check_if_set("batch_size", self.batch_size, lambda count: count >= 1, "1 or more")
+        check_if_set("learning_rate", self.learning_rate, lambda rate: rate > 0, "above 0")
         check("warmup", self.warmup, 0 <= self.warmup < 1, "at least 0 and below 1")
         check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         check("clip", self.clip, self.clip > 0, "above 0")
         check("similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more")
-        check(
-            "neighbour_weight",
-            self.neighbour_weight,
-            self.neighbour_weight is None or self.neighbour_weight >= 0,
-            "0 or more, or unset",
+        check_if_set(
+            "neighbour_weight", self.neighbour_weight, lambda weight: weight >= 0, "0 or more"
         )
         check("prefix_weight", self.prefix_weight, self.prefix_weight >= 0, "0 or more")
         check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
@@ -107,7 +89,7 @@ class SettledTraining(TrainingRecipe):
     epochs: float
     batch_size: int
     learning_rate: float
-    neighbour_weight: float = 0.0
+    neighbour_weight: float
 
 
 def prefixes_of(dim: int) -> list[int]:
