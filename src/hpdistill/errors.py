@@ -75,4 +75,4 @@ class EvaluationError(HpdError):
 
 
 class SearchError(HpdError):
-    """An index that is damaged, of another space or out of reach, or a query without text."""
+    """An index that is damaged, of another space, or cannot be reached."""

@@ -54,11 +54,11 @@ def search(
     """Search an index."""
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import parse_options, print_json, progress
-    from hpdistill.errors import SearchError
+    from hpdistill.errors import UsageError
     from hpdistill.search import Index
 
     if query is not None and not query.strip():
-        raise SearchError(
+        raise UsageError(
             f"the query {query!r} has no text",
             hint="Leave it out for a prompt, or pipe queries in.",
         )
