@@ -62,35 +62,30 @@ def filled(text: str) -> str:
 def students() -> str:
     """Sizes, speed and quality of the students, against their teacher."""
     six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128")
-    int8 = pick(rows_of("int8-sts"), precision="int8")
     distilled = pick(six, model="minilm, distilled", backend="torch")
-    three_distilled = pick(three, model="layers:minilm:0,2,4, distilled", backend="torch")
-
-    def speed(model: str, backend: str, precision: str) -> float:
-        # Of one run; those of the distillations were taken beside other work.
-        found = pick(rows_of("speed"), model=model, backend=backend, precision=precision)
-        return float(found["sentences_per_second"])
-
+    int8 = pick(rows_of("int8-sts"), precision="int8")
     static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")
-    static_speed = pick(rows_of("speed-static"), model="RUNS/static-assist2/model")
-    static_parameters = pick(rows_of("distill-static-128"), model="static, distilled")
+    static_size = pick(rows_of("distill-static-128"), model="static, distilled")["parameters"]
     teacher = six[0]["average_present"]
+    # Those of the distillations were taken beside other work.
+    speeds = rows_of("speed")
+    in_float32 = {"backend": "sentence-transformers", "precision": "float32"}
+    in_int8 = {"backend": "onnx", "precision": "int8"}
 
     def line(
         name: str,
         row: dict[str, Any],
+        timed: dict[str, Any] | None = None,
         *,
         bold: bool = False,
-        per_second: float | None = None,
-        parameters: int | None = None,
     ) -> list[str]:
         strong = "**{}**" if bold else "{}"
         return [
             strong.format(name),
             str(row["dim"]),
             str(4 * row["dim"]),
-            f"{(parameters or row['parameters']) / 1e6:.1f} M",
-            "" if per_second is None else rounded(per_second),
+            f"{row['parameters'] / 1e6:.1f} M",
+            "" if timed is None else rounded(timed["sentences_per_second"]),
             strong.format(f"{row['average_present']:.2f}"),
             strong.format(share(row["average_present"] / teacher)),
         ]
@@ -98,11 +93,7 @@ def students() -> str:
     return table(
         ["", "width", "bytes a vector", "parameters", "sentences/s", "STS", "of the teacher"],
         [
-            line(
-                "teacher, `mpnet`",
-                six[0],
-                per_second=speed("teacher", "sentence-transformers", "float32"),
-            ),
+            line("teacher, `mpnet`", six[0], pick(speeds, model="teacher", **in_float32)),
             line(
                 "`minilm` cut to 128 by its own PCA, no distillation",
                 pick(six, model="minilm, own PCA-128"),
@@ -110,26 +101,28 @@ def students() -> str:
             line(
                 "`minilm` distilled to 128",
                 distilled,
+                pick(speeds, model="student", **in_float32),
                 bold=True,
-                per_second=speed("student", "sentence-transformers", "float32"),
             ),
             line(
                 "the same on ONNX Runtime in int8",
-                int8,
-                parameters=distilled["parameters"],
-                per_second=speed("student", "onnx", "int8"),
+                {**int8, "parameters": distilled["parameters"]},
+                pick(speeds, model="student", **in_int8),
             ),
             line(
                 "static student, no transformer",
-                static,
-                parameters=static_parameters["parameters"],
-                per_second=static_speed["sentences_per_second"],
+                {**static, "parameters": static_size},
+                pick(rows_of("speed-static"), model="RUNS/static-assist2/model"),
             ),
             line(
                 "3 of its 6 layers, own PCA, no distillation",
                 pick(three, model="layers:minilm:0,2,4, own PCA-128"),
             ),
-            line("3 of its 6 layers, distilled to 128", three_distilled, bold=True),
+            line(
+                "3 of its 6 layers, distilled to 128",
+                pick(three, model="layers:minilm:0,2,4, distilled", backend="torch"),
+                bold=True,
+            ),
         ],
     )
 
@@ -274,42 +267,37 @@ HEAD_FIGURES = {
 }
 
 
-def searched_68k() -> str:
-    """Quality, memory and time of search among 68,000 captions."""
-    teacher = rows_of(WHITENED)[0]["mrr10"]
-    lines = []
-    for name, title, wanted in SEARCHED_68K:
-        row = pick(rows_of(name), **{**PLAIN, **wanted})
-        # Only of this file were the times taken in one run.
-        timed = name == WHITENED
-        strong = "**{}**" if title.startswith("**") else "{}"
-        lines.append(
-            [
-                title,
-                "" if row["dim"] is None else str(row["dim"]),
-                f"{row['bytes_per_vector']:,.0f}",
-                strong.format(f"{row['mrr10']:.4f}"),
-                share(row["mrr10"] / teacher),
-                f"{row['query_ms']:.1f}" if timed else "",
-            ]
-        )
-    return table(["", "numbers", "bytes a vector", "MRR@10", "of the teacher", "search ms"], lines)
+def searched_68k(
+    entries: Sequence[tuple[str, str, dict[str, Any]]], shown: Sequence[str]
+) -> Callable[[], str]:
+    """The table of search among 68,000 captions: quality, memory and time.
+
+    Args:
+        entries: Of each row: its results file, its title, and what to pick it by.
+        shown: Its columns.
+    """
+
+    def made() -> str:
+        teacher = rows_of(WHITENED)[0]["mrr10"]
+        lines = []
+        for name, title, wanted in entries:
+            row = pick(rows_of(name), **{**PLAIN, **wanted})
+            strong = "**{}**" if title.startswith("**") else "{}"
+            cells = {
+                "numbers": "" if row["dim"] is None else str(row["dim"]),
+                "bytes a vector": f"{row['bytes_per_vector']:,.0f}",
+                "MRR@10": strong.format(f"{row['mrr10']:.4f}"),
+                "of the teacher": share(row["mrr10"] / teacher),
+                # Only of this file were the times taken in one run.
+                "search ms": f"{row['query_ms']:.1f}" if name == WHITENED else "",
+            }
+            lines.append([title, *(cells[column] for column in shown)])
+        return table(["", *shown], lines)
+
+    return made
 
 
-def searched_in_short() -> str:
-    """Quality and memory of search among 68,000 captions: what a reader wants to know first."""
-    teacher = rows_of(WHITENED)[0]["mrr10"]
-    lines = []
-    for title, name, wanted in SHORT_68K:
-        row = pick(rows_of(name), **{**PLAIN, **wanted})
-        strong = "**{}**" if title.startswith("**") else "{}"
-        found = strong.format(f"{row['mrr10']:.4f}")
-        lines.append(
-            [title, f"{row['bytes_per_vector']:,.0f}", found, share(row["mrr10"] / teacher)]
-        )
-    return table(["", "bytes a vector", "MRR@10", "of the teacher"], lines)
-
-
+QUALITY = ("bytes a vector", "MRR@10", "of the teacher")
 PLAIN = {"doc_encoder": None, "precision": "float32", "rescore": None}
 WHITENED = "retrieval-68k-whitened"
 LONGER = "retrieval-68k-longer"
@@ -352,14 +340,14 @@ SEARCHED_68K: list[tuple[str, str, dict[str, Any]]] = [
     (WHITENED, "BM25", {"model": "BM25", "precision": None}),
 ]
 SHORT_68K: list[tuple[str, str, dict[str, Any]]] = [
-    ("teacher, `mpnet`, 768 numbers", WHITENED, {"model": "mpnet", "dim": 768}),
-    ("its first 128 numbers", WHITENED, {"model": "mpnet", "dim": 128}),
-    ("`minilm`, untouched, 384 numbers", WHITENED, {"model": "minilm", "dim": 384}),
-    ("**student of 128**, 51 minutes on one core", WHITENED, {"model": "student-128", "dim": 128}),
-    ("**student of 128**, 7 minutes on a GPU", LONGER, LONG),
-    ("the same in int8", LONGER, {**LONG, "precision": "int8"}),
-    ("binary, best 200 again by int8", LONGER, {**LONG, "precision": "binary", "rescore": 200}),
-    ("BM25", WHITENED, {"model": "BM25", "precision": None}),
+    (WHITENED, "teacher, `mpnet`, 768 numbers", {"model": "mpnet", "dim": 768}),
+    (WHITENED, "its first 128 numbers", {"model": "mpnet", "dim": 128}),
+    (WHITENED, "`minilm`, untouched, 384 numbers", {"model": "minilm", "dim": 384}),
+    (WHITENED, "**student of 128**, 51 minutes on one core", {"model": "student-128", "dim": 128}),
+    (LONGER, "**student of 128**, 7 minutes on a GPU", LONG),
+    (LONGER, "the same in int8", {**LONG, "precision": "int8"}),
+    (LONGER, "binary, best 200 again by int8", {**LONG, "precision": "binary", "rescore": 200}),
+    (WHITENED, "BM25", {"model": "BM25", "precision": None}),
 ]
 
 
@@ -466,8 +454,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
     "targets-captions": heads("targets-captions", {"target": 4, "fidelity": 4, "mrr10": 4}),
     "targets-pydoc": heads("targets-pydoc", {"target": 4, "fidelity": 4, "dev": 2, "mrr10": 4}),
-    "retrieval-68k": searched_68k,
-    "retrieval-short": searched_in_short,
+    "retrieval-68k": searched_68k(SEARCHED_68K, ("numbers", *QUALITY, "search ms")),
+    "retrieval-short": searched_68k(SHORT_68K, QUALITY),
     "retrieval-widths": searched_by_width,
     "pydoc": searched_pydoc,
     "target-whitening": whitened,
