@@ -1,6 +1,6 @@
 """Keep what a run or an evaluation reported as a results file.
 
-python benchmarks/keep.py NAME REPORT.json --data WORDS --command WORDS [--note WORDS]
+python benchmarks/keep.py NAME RUN/report.json --data WORDS --command WORDS [--note WORDS]
 """
 
 import argparse
