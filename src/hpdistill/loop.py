@@ -24,7 +24,7 @@ from hpdistill.encoder import Embeddings
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of
-from hpdistill.recipe import SettledTraining
+from hpdistill.recipe import SettledLoop
 from hpdistill.student import backbone, is_static
 
 __all__ = [
@@ -141,7 +141,7 @@ def fit(
     score: Callable[[], float] | None,
     *,
     lengths: NDArray[np.int32],
-    recipe: SettledTraining,
+    recipe: SettledLoop,
     seed: int,
     directory: Path,
     bfloat16: bool,
@@ -233,12 +233,12 @@ def checkpoint_directory(run: Path, key: str) -> Path:
     return own
 
 
-def use_bfloat16(recipe: SettledTraining, device: str) -> bool:
+def use_bfloat16(recipe: SettledLoop, device: str) -> bool:
     """Whether matrix products are computed in bfloat16."""
     return recipe.precision == "bfloat16" or (recipe.precision == "auto" and has_bfloat16(device))
 
 
-def total_steps(recipe: SettledTraining, sentences: int) -> int:
+def total_steps(recipe: SettledLoop, sentences: int) -> int:
     """Optimiser steps of a training on so many sentences."""
     # 1.1 * 10 is 11.000000000000002, which is 11 steps.
     steps = math.ceil(round(recipe.epochs * math.ceil(sentences / recipe.batch_size), 9))
@@ -290,7 +290,7 @@ def embed_tokens(student: SentenceTransformer, tokens: TokenCache, *, bfloat16: 
 
 
 def _steps_from(
-    first: int, steps: int, lengths: NDArray[np.int32], recipe: SettledTraining, seed: int
+    first: int, steps: int, lengths: NDArray[np.int32], recipe: SettledLoop, seed: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
     per_epoch = math.ceil(len(lengths) / recipe.batch_size)
     order: list[NDArray[np.int64]] = []
@@ -301,7 +301,7 @@ def _steps_from(
         yield step, order[index]
 
 
-def _optimizer(student: SentenceTransformer, recipe: SettledTraining) -> torch.optim.AdamW:
+def _optimizer(student: SentenceTransformer, recipe: SettledLoop) -> torch.optim.AdamW:
     # Biases and layer norms are not decayed, as usual for transformers.
     decayed = [weight for weight in student.parameters() if weight.ndim > 1]
     kept = [weight for weight in student.parameters() if weight.ndim <= 1]

@@ -1,12 +1,11 @@
 """A distillation whose student is cut to a shape first."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from tiny_runs import content, distill, model_files, shards, tiny_recipe
 
@@ -16,14 +15,6 @@ from hpdistill.encoder import unit
 from hpdistill.errors import RunError, UsageError
 from hpdistill.recipe import Recipe
 from hpdistill.runtime import Encoder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

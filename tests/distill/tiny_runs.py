@@ -13,6 +13,8 @@ from hpdistill.recipe import CorpusRecipe, Recipe, TeacherRecipe, TrainingRecipe
 distill = partial(hpdistill.distill.distill, export=False)
 """Exports take longer than these runs, and have tests of their own."""
 
+STAGES = ("corpus", "teacher", "targets", "student", "training", "report")
+
 TINY = Recipe(
     teachers=(WeightedModel(model="teacher"),),
     student="student",
@@ -43,6 +45,16 @@ def tiny_recipe(teacher: Path, student: Path, sentences: Path, /, **changes: Any
         inside = replace(getattr(recipe, section), **{name: value}) if section else value
         recipe = replace(recipe, **{section or name: inside})
     return recipe
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    """What `RUN/manifest.json` says."""
+    return json.loads((run / "manifest.json").read_text("utf-8"))
+
+
+def description(run: Path) -> dict[str, Any]:
+    """What `RUN/model/hpd.json` says."""
+    return json.loads((run / "model/hpd.json").read_text("utf-8"))
 
 
 def model_files(run: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hpdistill.recipe.distillation import (
     WeightedModel,
 )
 from hpdistill.recipe.simcse import SimcseRecipe
-from hpdistill.recipe.training import SettledTraining, TrainingRecipe, prefixes_of
+from hpdistill.recipe.training import SettledLoop, SettledTraining, TrainingRecipe, prefixes_of
 
 __all__ = [
     "AugmentRecipe",
@@ -21,6 +21,7 @@ __all__ = [
     "NliRecipe",
     "ProjectionRecipe",
     "Recipe",
+    "SettledLoop",
     "SettledTraining",
     "SimcseRecipe",
     "StaticRecipe",

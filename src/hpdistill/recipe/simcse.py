@@ -6,7 +6,7 @@ from typing import Literal
 from hpdistill.errors import UsageError
 from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set
 from hpdistill.recipe.corpus import CorpusRecipe, NliRecipe
-from hpdistill.recipe.training import SettledTraining
+from hpdistill.recipe.training import SettledLoop
 
 __all__ = ["SimcseRecipe"]
 
@@ -71,12 +71,12 @@ class SimcseRecipe(Choices):
         """Whether labelled pairs are learnt from."""
         return self.nli is not None
 
-    def settled(self) -> SettledTraining:
+    def settled(self) -> SettledLoop:
         """What the training loop needs to know, with what is unset filled in."""
         usual = {"epochs": 3.0, "learning_rate": 5e-5}
         if not self.supervised:
             usual = {"epochs": 1.0, "learning_rate": 3e-5}
-        return SettledTraining(
+        return SettledLoop(
             epochs=usual["epochs"] if self.epochs is None else self.epochs,
             max_steps=self.max_steps,
             batch_size=self.batch_size,
@@ -86,7 +86,6 @@ class SimcseRecipe(Choices):
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             clip=self.clip,
-            neighbour_weight=0.0,
             dropout=True,
             max_tokens=self.max_tokens,
             precision=self.precision,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hpdistill.recipe._choices import check, check_choice, check_if_set
 
-__all__ = ["SettledTraining", "TrainingRecipe", "prefixes_of"]
+__all__ = ["SettledLoop", "SettledTraining", "TrainingRecipe", "prefixes_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +42,14 @@ class TrainingRecipe:
     """Steps between validations and checkpoints."""
 
     def __post_init__(self) -> None:
-        check_if_set("epochs", self.epochs, lambda count: count >= 0, "0 or more")
-        check_if_set("max_steps", self.max_steps, lambda count: count >= 0, "0 or more")
-        check_if_set("batch_size", self.batch_size, lambda count: count >= 1, "1 or more")
-        check_if_set("learning_rate", self.learning_rate, lambda rate: rate > 0, "above 0")
-        check("warmup", self.warmup, 0 <= self.warmup < 1, "at least 0 and below 1")
-        check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        check("clip", self.clip, self.clip > 0, "above 0")
-        check("similarity_weight", self.similarity_weight, self.similarity_weight >= 0, "0 or more")
-        check_if_set(
-            "neighbour_weight", self.neighbour_weight, lambda weight: weight >= 0, "0 or more"
-        )
-        check("prefix_weight", self.prefix_weight, self.prefix_weight >= 0, "0 or more")
-        check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
-        check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
-        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        self.settled()
 
     def settled(self, *, static: bool = False) -> "SettledTraining":
-        """These choices, with what is unset filled in for the kind of student."""
+        """These choices, with what is unset filled in for the kind of student.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
         usual = _STATIC_TRAINING if static else _TRANSFORMER_TRAINING
         chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         unset = {name: value for name, value in usual.items() if chosen[name] is None}
@@ -83,13 +73,51 @@ _STATIC_TRAINING: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettledTraining(TrainingRecipe):
-    """A training with nothing left to choose."""
+class SettledLoop:
+    """What a training loop needs to know, whatever the loss; nothing is left to choose.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
 
     epochs: float
+    max_steps: int | None
     batch_size: int
     learning_rate: float
+    warmup: float
+    weight_decay: float
+    clip: float
+    dropout: bool
+    max_tokens: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    evaluate_every: int
+
+    def __post_init__(self) -> None:
+        check("epochs", self.epochs, self.epochs >= 0, "0 or more")
+        check_if_set("max_steps", self.max_steps, lambda count: count >= 0, "0 or more")
+        check("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
+        check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        check("warmup", self.warmup, 0 <= self.warmup < 1, "at least 0 and below 1")
+        check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        check("clip", self.clip, self.clip > 0, "above 0")
+        check("max_tokens", self.max_tokens, self.max_tokens >= 3, "3 or more")
+        check("evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "1 or more")
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledTraining(SettledLoop):
+    """A loop, and the weights of a distillation's loss."""
+
+    similarity_weight: float
     neighbour_weight: float
+    prefix_weight: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("similarity_weight", "neighbour_weight", "prefix_weight"):
+            weight = getattr(self, name)
+            check(name, weight, weight >= 0, "0 or more")
 
 
 def prefixes_of(dim: int) -> list[int]:

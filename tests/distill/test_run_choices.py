@@ -1,0 +1,184 @@
+"""Kinds of teachers, students and heads, and choices that do not fit."""
+
+import json
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from tiny_runs import description, distill, shards
+
+from hpdistill.errors import HpdError, UsageError
+from hpdistill.projection import Projection
+from hpdistill.pytorch import TorchEncoder
+from hpdistill.recipe import WeightedModel
+
+# -- kinds of teachers and students
+
+
+@pytest.mark.parametrize(("anchor", "members"), [(None, 2), (1.0, 2), (0.5, 2), (0.0, 1)])
+def test_the_anchor_adds_the_untrained_student_to_the_teacher(
+    anchor, members, recipe, student_dir, store, tmp_path
+):
+    result = distill(recipe(anchor=anchor, training__max_steps=0), tmp_path / "run", store=store)
+    found = description(tmp_path / "run")["teacher"]
+    assert len(found) == members
+    projection = Projection.load(result.model / "projection.safetensors")
+    assert projection.width == (72 if members == 2 else 48)
+    if members == 2:
+        assert found[1]["model"] == str(student_dir)
+        assert found[1]["weight"] == (1 if anchor is None else anchor)
+    assert any("the target" in row["model"] for row in result.rows) == (members == 2)
+
+
+def test_a_bare_backbone_is_no_anchor_unless_told(
+    recipe, student_dir, teacher_dir, store, tmp_path
+):
+    backbone = student_dir.with_name("student-backbone")
+    distill(recipe(student=str(backbone), training__max_steps=0), tmp_path / "without", store=store)
+    assert [member["model"] for member in description(tmp_path / "without")["teacher"]] == [
+        str(teacher_dir)
+    ]
+    distill(
+        recipe(student=str(backbone), anchor=1.0, training__max_steps=0),
+        tmp_path / "with",
+        store=store,
+    )
+    assert len(description(tmp_path / "with")["teacher"]) == 2
+
+
+def test_several_teachers_with_weights(recipe, teacher_dir, student_dir, store, tmp_path):
+    both = recipe(
+        teachers=(
+            WeightedModel(model=str(teacher_dir)),
+            WeightedModel(model=str(student_dir), weight=0.25),
+        ),
+        student=f"layers:{teacher_dir}:0",
+        anchor=0.0,
+        training__max_steps=2,
+    )
+    result = distill(both, tmp_path / "run", store=store)
+    found = [(m["model"], m["weight"]) for m in description(tmp_path / "run")["teacher"]]
+    assert found == [(str(teacher_dir), 1), (str(student_dir), 0.25)]
+    assert result.rows[0]["dim"] == 72
+    assert str(teacher_dir) in result.rows[0]["model"]
+    assert str(student_dir) in result.rows[0]["model"]
+
+
+def test_some_layers_of_a_model_are_a_student(recipe, teacher_dir, store, tmp_path):
+    student = f"layers:{teacher_dir}:0,2"
+    result = distill(recipe(student=student, training__max_steps=3), tmp_path / "run", store=store)
+    assert result.rows[-1]["model"] == f"{student}, distilled"
+    *_, closed_form, row = result.rows
+    assert row["parameters"] < result.rows[0]["parameters"]
+    # The best of the training is at least its start.
+    assert row["spearman"] >= closed_form["spearman"] - 1e-3
+    model = SentenceTransformer(str(result.model), device="cpu")
+    assert model[0].auto_model.config.num_hidden_layers == 2
+    assert model.encode(["the dog sleeps"]).shape == (1, 8)
+
+
+@pytest.mark.parametrize("init", ["random", "ridge"])
+def test_a_tanh_head_as_the_authors_released_it(init, recipe, store, tmp_path):
+    paper = recipe(
+        head__init=init,
+        head__activation="tanh",
+        anchor=0.0,
+        training__similarity_weight=0.0,
+        training__max_steps=3,
+    )
+    result = distill(paper, tmp_path / "run", store=store)
+    assert any("closed-form" in row["model"] for row in result.rows) == (init == "ridge")
+    config = json.loads((result.model / "2_Dense/config.json").read_text("utf-8"))
+    assert config["activation_function"].endswith("Tanh")
+    texts = ["the dog sleeps", "a red bird sings near the river"]
+    plain = SentenceTransformer(str(result.model), device="cpu").encode(texts)
+    np.testing.assert_allclose(TorchEncoder.load(str(result.model)).encode(texts), plain, atol=1e-5)
+
+
+def test_no_training_leaves_the_closed_form_head(recipe, store, tmp_path):
+    result = distill(recipe(training__max_steps=0), tmp_path / "run", store=store)
+    *_, closed_form, student = result.rows
+    assert student["spearman"] == pytest.approx(closed_form["spearman"], abs=1e-4)
+    assert description(tmp_path / "run")["training"]["steps"] == 0
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_without_an_anchor_the_projected_teacher_is_the_target(centred, recipe, store, tmp_path):
+    plain = recipe(anchor=0.0, projection__centred=centred, training__max_steps=0)
+    result = distill(plain, tmp_path / "run", store=store)
+    assert result.rows[1]["model"].endswith("PCA-8")
+    assert result.rows[1]["cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_row_is_named_after_the_width_that_it_has(recipe, store, tmp_path):
+    # Wider than the teacher alone, not than teacher and anchor together.
+    result = distill(recipe(dim=60, training__max_steps=0), tmp_path / "run", store=store)
+    for row in result.rows:
+        _, found, width = row["model"].partition("PCA-")
+        assert not found or int(width.partition(":")[0]) == row["dim"]
+
+
+def test_dropout_and_auto_precision_train_a_model_too(recipe, tmp_path):
+    auto = recipe(
+        teacher__precision="auto",
+        training__precision="auto",
+        training__dropout=True,
+        training__max_steps=3,
+    )
+    first = distill(auto, tmp_path / "run")
+    assert first.rows[-1]["dim"] == 8
+    assert distill(auto, tmp_path / "run").stages == first.stages
+
+
+def test_a_random_head_is_not_kept_for_its_rank_correlation(recipe, store, tmp_path):
+    random = recipe(head__init="random", anchor=0.0, training__learning_rate=1e-9)
+    result = distill(random, tmp_path / "run", store=store)
+    assert result.stages["training"]["facts"]["best_step"] > 0
+
+
+def test_a_rotated_head_starts_with_the_similarities_of_the_own_pca(recipe, store, tmp_path):
+    rotated = recipe(head__init="rotation", training__max_steps=0)
+    result = distill(rotated, tmp_path / "run", store=store)
+    *_, own, start, _ = result.rows
+    assert ("own PCA" in own["model"], "closed-form" in start["model"]) == (True, True)
+    assert start["spearman"] == pytest.approx(own["spearman"], abs=1e-4)
+    assert start["overlap10"] == own["overlap10"]
+    assert start["cosine"] > 0
+
+
+# -- values that do not fit, found before the teacher is run
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": 73}, r"dim 73 .* 1 to 72"),
+        ({"dim": 49, "anchor": 0.0}, r"dim 49 .* 1 to 48"),
+        ({"dim": 70, "corpus__limit": 50}, r"dim 70 .* there are 40"),
+        ({"projection__fit_sentences": 5}, r"dim 8 .* there are 5"),
+    ],
+    ids=["the width", "the teacher's width", "the sentences", "the sentences to fit on"],
+)
+def test_a_k_over_what_pca_can_give_is_refused_before_embedding(changes, message, recipe, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        distill(recipe(**changes), tmp_path / "run")
+    assert not shards(tmp_path / "run/targets")
+
+
+def test_a_layer_that_does_not_exist_is_refused_before_embedding(recipe, student_dir, tmp_path):
+    with pytest.raises(UsageError, match=r"layer 2 does not exist; .* 0 to 1"):
+        distill(recipe(student=f"layers:{student_dir}:0,2"), tmp_path / "run")
+    assert not shards(tmp_path / "run/targets")
+
+
+@pytest.mark.parametrize("count", [10, 15])
+def test_few_sentences_are_enough_or_refused_before_embedding(count, recipe, sentences, tmp_path):
+    source = tmp_path / "few.txt"
+    source.write_text("\n".join(sentences(count)), "utf-8")
+    few = recipe(corpus__sources=(str(source),), dim=3)
+    try:
+        rows = distill(few, tmp_path / "run").rows
+    except HpdError:
+        assert not shards(tmp_path / "run/targets")
+    else:
+        assert rows[-1]["dim"] == 3
