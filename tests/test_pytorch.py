@@ -1,6 +1,7 @@
 """TorchEncoder gives what sentence-transformers gives, in any batches, at a stated precision."""
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,15 @@ from sentence_transformers import SentenceTransformer
 
 from hpdistill.encoder import Encoder, unit
 from hpdistill.errors import HpdError, UsageError, WeightsError
-from hpdistill.pytorch import Calibration, TorchEncoder, choose_precision, load_model, pad
+from hpdistill.pytorch import (
+    Calibration,
+    TorchEncoder,
+    choose_precision,
+    intake_of,
+    load_model,
+    pad,
+    rows_that_fit,
+)
 
 Sentences = Callable[..., list[str]]
 WIDTH = 48
@@ -337,6 +346,28 @@ def test_a_trial_that_gives_nan_fails() -> None:
     nan = float("nan")
     assert not Calibration(sentences=1, cosine_mean=nan, cosine_min=nan, speedup=2.0).passed
     assert not Calibration(sentences=1, cosine_mean=1.0, cosine_min=nan, speedup=2.0).passed
+
+
+def test_rows_are_filled_up_to_few_lengths(encoder: TorchEncoder) -> None:
+    intake = intake_of(encoder.model)
+    limit = intake.max_tokens
+    padded = [intake.padded(longest) for longest in range(1, limit + 1)]
+    assert padded == sorted(padded)
+    for longest, width in enumerate(padded, start=1):
+        assert longest <= width <= min(limit, 9 / 8 * longest)
+    assert padded[:16] == list(range(1, 17))
+    assert len(set(padded)) <= 8 * math.log2(limit)
+    features = intake.collate([[5] * 17, [5] * 3])
+    assert features["attention_mask"].sum(dim=1).tolist() == [17, 3]
+    assert features["input_ids"].shape == (2, 18)
+
+
+def test_as_many_rows_as_fit_with_their_padding_and_at_least_one(encoder: TorchEncoder) -> None:
+    intake = intake_of(encoder.model)
+    assert rows_that_fit(intake, 16, 64) == 4
+    assert rows_that_fit(intake, 17, 72) == 4
+    assert rows_that_fit(intake, 17, 71) == 3
+    assert rows_that_fit(intake, 60, 8) == 1
 
 
 def test_pad_makes_a_rectangle() -> None:

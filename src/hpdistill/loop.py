@@ -23,7 +23,7 @@ from torch import nn
 from hpdistill.encoder import Embeddings
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of
+from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of, rows_that_fit
 from hpdistill.recipe import SettledLoop
 from hpdistill.student import backbone, is_static
 
@@ -275,6 +275,7 @@ def forward(student: SentenceTransformer, rows: list[list[int]], *, bfloat16: bo
 def embed_tokens(student: SentenceTransformer, tokens: TokenCache, *, bfloat16: bool) -> Embeddings:
     """Outputs of `forward` for cached sentences, shape (len(tokens), k), float32."""
     budget = 2048 * batches_at_once(student.device.type)
+    intake = intake_of(student)
     order = np.argsort(-tokens.lengths, kind="stable")
     width = student.get_embedding_dimension()
     assert width is not None
@@ -282,7 +283,7 @@ def embed_tokens(student: SentenceTransformer, tokens: TokenCache, *, bfloat16: 
     start = 0
     with torch.inference_mode():
         while start < len(order):
-            count = max(1, budget // max(1, int(tokens.lengths[order[start]])))
+            count = rows_that_fit(intake, int(tokens.lengths[order[start]]), budget)
             batch = order[start : start + count]
             vectors[batch] = forward(student, tokens.rows(batch), bfloat16=bfloat16).cpu().numpy()
             start += count

@@ -112,6 +112,10 @@ class Intake(Protocol):
         """Token ids of each text, special tokens included where the model wants them."""
         ...
 
+    def padded(self, longest: int) -> int:
+        """Tokens that each row of a batch is filled up to, by those of its longest row."""
+        ...
+
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """Token ids as the features that the model's first module takes, on its device."""
         ...
@@ -139,8 +143,15 @@ class _TransformerIntake:
         )
         return list(encoded["input_ids"])
 
+    def padded(self, longest: int) -> int:
+        # Eight lengths an octave. oneDNN compiles kernels for every shape and keeps 1,024 of them:
+        # those of more lengths drive each other out, and what is compiled again and again between
+        # tensors cuts the heap into pieces, until a training takes thrice the memory.
+        step = 1 << max(0, longest.bit_length() - 4)
+        return max(longest, min(-(-longest // step) * step, self.max_tokens))
+
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        features = pad(rows, self.pad_id)
+        features = pad(rows, self.pad_id, self.padded(max(map(len, rows))))
         return {key: value.to(self._model.device) for key, value in features.items()}
 
 
@@ -160,6 +171,9 @@ class _StaticIntake:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._model.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def padded(self, longest: int) -> int:
+        return longest
 
     def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
@@ -189,15 +203,26 @@ def intake_of(model: SentenceTransformer) -> Intake:
     )
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+def rows_that_fit(intake: Intake, longest: int, tokens: int) -> int:
+    """Rows of a batch that hold so many tokens together, padding included; at least one.
+
+    Args:
+        intake: Of the model.
+        longest: Tokens of the longest row.
+        tokens: That fit.
+    """
+    return max(1, tokens // max(1, intake.padded(longest)))
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int, least: int = 1) -> dict[str, torch.Tensor]:
     """Token ids as a rectangle.
 
     Returns:
-        `input_ids` and `attention_mask`, each of shape (len(rows), longest row), int64.
+        `input_ids` and `attention_mask`, each of shape (len(rows), longest row or `least`), int64.
     """
-    longest = max(1, *(len(row) for row in rows))
-    ids = np.full((len(rows), longest), pad_id, np.int64)
-    mask = np.zeros((len(rows), longest), np.int64)
+    width = max(1, least, *(len(row) for row in rows))
+    ids = np.full((len(rows), width), pad_id, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1
@@ -331,7 +356,7 @@ class TorchEncoder:
         start = 0
         with torch.inference_mode():
             while start < len(order):
-                count = max(1, budget // max(1, len(ids[order[start]])))
+                count = rows_that_fit(intake, len(ids[order[start]]), budget)
                 batch = order[start : start + count]
                 features = intake.collate([ids[index] for index in batch])
                 output = self.model(features)["sentence_embedding"]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_tasks import RECIPE, StaticTask, StoppedError, assert_same, stop_at
+from training_tasks import RECIPE, StaticTask, StoppedError, Task, assert_same, stop_at
 
 from hpdistill.distill import training
 from hpdistill.loop import TokenCache
+from hpdistill.pytorch import intake_of
 
 
 def test_a_static_student_is_trained_by_the_same_loop(
@@ -36,12 +37,12 @@ def test_only_the_direction_of_a_mean_of_token_vectors_is_taught(static_task: St
     np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1, atol=1e-5)
 
 
-def test_a_large_batch_of_a_static_student_is_one_batch() -> None:
-    lengths = np.full(2000, 30, np.int32)
-    batch = np.arange(1024)
-    at_once = {"transformer": 4096, "static": 2**20}
-    assert len(training.split_long(batch, lengths, at_once["static"])) == 1
-    assert len(training.split_long(batch, lengths, at_once["transformer"])) > 1
+def test_a_large_batch_of_a_static_student_is_one_batch(
+    static_task: StaticTask, task: Task
+) -> None:
+    lengths, batch = np.full(2000, 30, np.int32), np.arange(1024)
+    assert len(training.split_long(batch, lengths, intake_of(static_task.student()))) == 1
+    assert len(training.split_long(batch, lengths, intake_of(task.student()))) > 1
 
 
 def test_texts_without_tokens_can_be_trained_on(static_task: StaticTask, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hpdistill import loop
 from hpdistill.distill import training
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.loop import embed_tokens
+from hpdistill.pytorch import intake_of
 
 
 def test_training_lowers_the_loss_and_raises_fidelity(task: Task, tmp_path: Path) -> None:
@@ -175,3 +176,13 @@ def test_progress_counts_to_the_end(task: Task, tmp_path: Path) -> None:
     task.run(tmp_path, report=lambda *call: calls.append(call))
     assert {(name, total) for name, _, total in calls} == {("training", STEPS * 16)}
     assert [done for _, done, _ in calls] == [step * 16 for step in range(1, STEPS + 1)]
+
+
+def test_a_batch_of_long_sentences_is_cut_into_equal_parts_that_fit(task: Task) -> None:
+    intake = intake_of(task.student())
+    lengths = np.concatenate([np.full(128, 60), np.full(50, 3)]).astype(np.int32)
+    parts = training.split_long(np.arange(128), lengths, intake)
+    assert [len(part) for part in parts] == [64, 64]
+    assert max(map(len, parts)) * intake.padded(60) <= intake.tokens_at_once
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(128))
+    assert len(training.split_long(np.arange(128, 178), lengths, intake)) == 1

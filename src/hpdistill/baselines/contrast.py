@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from hpdistill.loop import TokenCache, forward, random_states, set_random_states
-from hpdistill.pytorch import intake_of
+from hpdistill.pytorch import intake_of, rows_that_fit
 
 __all__ = ["Contrast"]
 
@@ -50,7 +50,8 @@ class Contrast:
         self._columns = columns
         self._loss = MultipleNegativesRankingLoss(model, scale=1 / temperature)
         self._bfloat16 = bfloat16
-        self._tokens_at_once = tokens_at_once or intake_of(model).tokens_at_once
+        self._intake = intake_of(model)
+        self._tokens_at_once = tokens_at_once or self._intake.tokens_at_once
 
     def __call__(self, batch: NDArray[np.int64]) -> Iterator[float]:
         """Add the gradients of a batch, given by the indices of its examples; yields its loss."""
@@ -61,7 +62,8 @@ class Contrast:
         parts = list(self._parts(order, lengths, len(batch)))
         inputs = [[rows[index] for index in part] for part in parts]
         place = torch.from_numpy(np.argsort(order)).to(self._model.device)
-        if sum(len(part) * int(lengths[part[0]]) for part in parts) <= self._tokens_at_once:
+        padded = (len(part) * self._intake.padded(int(lengths[part[0]])) for part in parts)
+        if sum(padded) <= self._tokens_at_once:
             outputs = [self._forward(part) for part in inputs]
             loss = self._of(torch.cat(outputs)[place], len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
@@ -87,7 +89,8 @@ class Contrast:
     ) -> Iterator[NDArray[np.int64]]:
         start = 0
         while start < len(order):
-            count = max(1, min(most, self._tokens_at_once // int(lengths[order[start]])))
+            longest = int(lengths[order[start]])
+            count = min(most, rows_that_fit(self._intake, longest, self._tokens_at_once))
             yield order[start : start + count]
             start += count
 

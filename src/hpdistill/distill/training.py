@@ -14,7 +14,7 @@ from hpdistill.distill.neighbours import Neighbours, ranking_loss
 from hpdistill.encoder import Embeddings
 from hpdistill.loop import TokenCache, Trained, embed_tokens, fit, forward, use_bfloat16
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import intake_of
+from hpdistill.pytorch import Intake, intake_of, rows_that_fit
 from hpdistill.recipe import SettledTraining, prefixes_of
 from hpdistill.student import is_static
 
@@ -103,7 +103,7 @@ def train(
     """
     # A static student has no matrix products.
     bfloat16 = use_bfloat16(recipe, student.device.type) and not is_static(student)
-    tokens_at_once = intake_of(student).tokens_at_once
+    intake = intake_of(student)
     prefixes = prefixes_of(targets.shape[1])[:-1]
 
     @cache
@@ -112,7 +112,7 @@ def train(
         return Neighbours.find(targets, device=student.device, report=report)
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
-        for part in split_long(batch, tokens.lengths, tokens_at_once):
+        for part in split_long(batch, tokens.lengths, intake):
             wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
             outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
             loss = distillation_loss(
@@ -149,18 +149,21 @@ def train(
 
 
 def split_long(
-    batch: NDArray[np.int64], lengths: NDArray[np.int32], tokens_at_once: int
+    batch: NDArray[np.int64], lengths: NDArray[np.int32], intake: Intake
 ) -> list[NDArray[np.int64]]:
     """Cut a batch of long sentences into parts that fit in memory.
 
     Args:
         batch: Indices of sentences.
         lengths: Tokens of every sentence.
-        tokens_at_once: That fit, padding included.
+        intake: Of the student; says how many tokens fit.
 
     Returns:
         The batch itself, or parts of it.
     """
-    longest = max(1, int(lengths[batch].max()))
-    count = max(1, tokens_at_once // longest)
+    fitting = rows_that_fit(intake, int(lengths[batch].max()), intake.tokens_at_once)
+    if fitting >= len(batch):
+        return [batch]
+    # A power of two divides most batches, which leaves one shape a length and no small last part.
+    count = 1 << (fitting.bit_length() - 1)
     return [batch[start : start + count] for start in range(0, len(batch), count)]
