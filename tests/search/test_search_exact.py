@@ -6,16 +6,16 @@ import pytest
 from vectors_for_search import clustered, documents, products, space, unit
 
 from hpdistill.runtime.vectors import fit_ranges
-from hpdistill.search import Index, _tiles
+from hpdistill.search import Index, _products
 from hpdistill.search._faiss import search_threads
 
 PRECISIONS = ["float32", "int8", "binary"]
 
 
 @pytest.fixture
-def small_tiles(monkeypatch):
+def small_blocks(monkeypatch):
     """So that a few hundred vectors fill several."""
-    monkeypatch.setattr(_tiles, "TILE", 128)
+    monkeypatch.setattr(_products, "BLOCK", 128)
 
 
 def filled(vectors, precision, *, block=177, **choices):
@@ -37,7 +37,7 @@ def check_exact(found, reference, tolerance=2e-6):
         np.testing.assert_allclose(row, values[[int(i[1:]) for i in one]], atol=tolerance)
 
 
-@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("dim", [16, 20, 100])
 @pytest.mark.parametrize("queries", [1, 5, 150])
@@ -107,8 +107,7 @@ def test_bytes_are_those_of_the_arithmetic():
         with filled(vectors, precision) as index:
             sizes.append(index.vector_bytes)
             assert index.kept_bytes == 0
-    # An int8 vector has the sum of its numbers beside it, which its products need.
-    assert sizes == [500 * 512, 500 * (128 + 4), 500 * 16]
+    assert sizes == [500 * 512, 500 * 128, 500 * 16]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -12,7 +12,7 @@ from vectors_for_search import clustered, products, space
 
 from hpdistill.errors import SearchError
 from hpdistill.runtime.vectors import fit_ranges
-from hpdistill.search import Document, Index, _tiles
+from hpdistill.search import Document, Index, _products
 
 POOL = clustered(64, 16)
 RANGES = fit_ranges(POOL)
@@ -96,7 +96,7 @@ class AsADictionary(RuleBasedStateMachine):
 
 
 def test_answers_as_a_dictionary(monkeypatch):
-    monkeypatch.setattr(_tiles, "TILE", 8)
+    monkeypatch.setattr(_products, "BLOCK", 8)
     AsADictionary.TestCase.settings = settings(
         settings.default, max_examples=10, stateful_step_count=20
     )

@@ -7,39 +7,62 @@ from hypothesis import strategies as st
 
 from hpdistill.search import _products
 from hpdistill.search._matrix import Matrix
-from hpdistill.search._products import DIGIT, best_products, graph
-from hpdistill.search._tiles import Tiles
+from hpdistill.search._products import Products
 
 
-@pytest.mark.parametrize("digits", [1, 2])
-def test_the_graph_is_one_that_onnx_accepts(digits):
-    onnx = pytest.importorskip("onnx")
-    model = onnx.load_from_string(graph(digits))
-    onnx.checker.check_model(model, full_check=True)
-    assert [node.op_type for node in model.graph.node].count("MatMulInteger") == digits
+def matrix(path, rows):
+    made = Matrix(path, rows.shape[1], np.int8)
+    made.append(rows)
+    return made
 
 
+@pytest.mark.parametrize("most_packed", [0, 300 * 64, 1 << 30])
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("queries", [1, 3, 90])
-@pytest.mark.parametrize("dim", [7, 64, 2048])
-@pytest.mark.parametrize("instructions", [(), ("amx_int8",)])
-def test_products_are_exact(queries, dim, instructions, monkeypatch):
-    monkeypatch.setattr(_products, "instructions", lambda: instructions)
+@pytest.mark.parametrize("dim", [7, 64, 1030])
+def test_products_close_to_the_best_are_exact(
+    tmp_path, monkeypatch, queries, dim, threads, most_packed
+):
+    monkeypatch.setattr(_products, "BLOCK", 128)
+    monkeypatch.setattr(_products, "MOST_PACKED", most_packed)
     generator = np.random.default_rng(0)
-    codes = generator.integers(-128, 128, (dim, 500), dtype=np.int8)
-    codes[:, 0] = 127  # the largest that can come together
-    codes[:, 1] = -128
-    bias = generator.integers(-1000, 1000, 500, dtype=np.int32)
-    first, second = generator.integers(0, 128, (2, queries, dim), dtype=np.uint8)
-    first[0] = second[0] = 127
-    wide = codes.astype(np.int64)
-    expected = first.astype(np.int64) @ wide + bias
-    best, places = best_products([first], codes, bias, 9, threads=1)
-    np.testing.assert_array_equal(best, -np.sort(-expected, axis=1)[:, :9])
-    np.testing.assert_array_equal(np.take_along_axis(expected, places, axis=1), best)
-    if dim <= 64:
-        expected = first.astype(np.int64) @ wide * DIGIT + second.astype(np.int64) @ wide + bias
-        best, _ = best_products([first, second], codes, bias, 9, threads=2)
-        np.testing.assert_array_equal(best, -np.sort(-expected, axis=1)[:, :9])
+    codes = generator.integers(-128, 128, (700, dim), dtype=np.int8)
+    codes[0], codes[1] = 127, -128  # the largest that can come together
+    asked = generator.integers(-127, 128, (queries, dim), dtype=np.int8)
+    asked[0] = 127
+    expected = asked.astype(np.int64) @ codes.T.astype(np.int64)
+    products = Products(matrix(tmp_path / "codes", codes))
+    for k, share in [(1, 0.0), (9, 0.1), (200, 0.02), (700, 0.0)]:
+        slack = (share * expected.max(axis=1)).astype(np.int64)
+        found = products.close_to_best(asked, k, slack, threads=threads)
+        floor = np.sort(expected, axis=1)[:, -k] - slack
+        for rows, values, least in zip(found, expected, floor, strict=True):
+            np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(values >= least))
+
+
+def test_of_many_equal_rows_all_are_close(tmp_path, monkeypatch):
+    monkeypatch.setattr(_products, "BLOCK", 1000)
+    products = Products(matrix(tmp_path / "codes", np.ones((20_000, 8), np.int8)))
+    [rows] = products.close_to_best(np.ones((1, 8), np.int8), 3, np.zeros(1, np.int64), threads=2)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(20_000))
+
+
+def test_changed_rows_are_multiplied_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(_products, "BLOCK", 4)
+    codes = matrix(tmp_path / "codes", np.zeros((10, 2), np.int8))
+    products = Products(codes)
+    asked, slack = np.ones((1, 2), np.int8), np.zeros(1, np.int64)
+
+    def best():
+        return products.close_to_best(asked, 1, slack, threads=1)[0].tolist()
+
+    assert len(best()) == 10
+    codes.append(np.full((1, 2), 5, np.int8))
+    products.forget(np.array([10]))
+    assert best() == [10]
+    codes.move(np.array([10]), np.array([3]))
+    products.forget(np.array([3]))
+    assert sorted(best()) == [3, 10]
 
 
 @given(
@@ -51,18 +74,15 @@ def test_products_are_exact(queries, dim, instructions, monkeypatch):
         ),
         max_size=12,
     ),
-    kind=st.sampled_from(["tiles", "matrix"]),
     mmap=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_rows_in_a_file_are_those_of_an_array(tmp_path_factory, steps, kind, mmap, seed):
+def test_rows_in_a_file_are_those_of_an_array(tmp_path_factory, steps, mmap, seed):
     path = tmp_path_factory.mktemp("rows") / "rows"
     generator = np.random.default_rng(seed)
     model = np.empty((0, 3), np.int8)
 
     def opened():
-        if kind == "tiles":
-            return Tiles(path, 3, len(model), mmap=mmap, tile=8)
         return Matrix(path, 3, np.int8, len(model), mmap=mmap)
 
     rows = opened()
@@ -83,7 +103,3 @@ def test_rows_in_a_file_are_those_of_an_array(tmp_path_factory, steps, kind, mma
         for check in (rows, opened()):
             assert check.rows == len(model)
             np.testing.assert_array_equal(check.take(np.arange(len(model))), model)
-        if kind == "tiles":
-            whole = [*rows.blocks, np.empty((3, 0), np.int8)]
-            np.testing.assert_array_equal(np.concatenate(whole, axis=1).T, model)
-            assert all(block.flags.c_contiguous for block in rows.blocks)

@@ -199,7 +199,7 @@ def test_faiss_files_of_another_version_never_end_the_process(mmap, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"engine": "abacus"},
         {"space": {}},
         {"space": None},
@@ -219,16 +219,20 @@ def test_a_pointer_that_says_something_else(index, change, tmp_path):
     assert says(error)
 
 
-def test_without_faiss_it_says_what_to_install():
-    code = """
+@pytest.mark.parametrize(
+    ("module", "package", "choices"),
+    [("faiss", "faiss-cpu", ""), ("numkong", "numkong", ", precision='int8'")],
+)
+def test_without_its_library_it_says_what_to_install(module, package, choices):
+    code = f"""
 import sys
-sys.modules["faiss"] = None
+sys.modules["{module}"] = None
 from hpdistill.errors import UsageError
 from hpdistill.search import Index, Space
 try:
-    Index.create(Space(id="a", dim=8, model="m"))
+    Index.create(Space(id="a", dim=8, model="m"){choices})
 except UsageError as error:
-    assert "faiss-cpu" in str(error) and "hpdistill[search]" in error.hint
+    assert "{package}" in str(error) and "hpdistill[search]" in error.hint
 else:
     raise AssertionError
 assert "torch" not in sys.modules and "onnxruntime" not in sys.modules

@@ -35,7 +35,7 @@ from hpdistill.search.space import Space
 
 __all__ = ["Saved", "open_index", "save_index"]
 
-_FORMAT = 1
+_FORMAT = 2
 _POINTER = "index.json"
 _PREFIX = "generation-"
 _SMALL = 1 << 20
@@ -151,7 +151,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise SearchError(f"{pointer} cannot be read: {error}") from error
     if not isinstance(value, dict) or value.get("format") != _FORMAT:
         found = value.get("format") if isinstance(value, dict) else None
-        raise SearchError(f"{pointer} is of format {found!r}; this version reads {_FORMAT}")
+        raise SearchError(
+            f"{pointer} is of format {found!r}; this version reads {_FORMAT}",
+            hint="Build the index again: `hpd index`.",
+        )
     return value
 
 

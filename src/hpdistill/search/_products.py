@@ -1,144 +1,199 @@
-"""Integer inner products and the best of them, by ONNX Runtime: it has the kernels for it.
+"""Integer inner products and the best of them, by NumKong: it has the kernels for it."""
 
-The graphs are a few operators, written here as protobuf by hand, because the `onnx` package is not
-part of the base install. Field numbers are those of onnx.proto; they never change.
-"""
-
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.machine import instructions
+from hpdistill.errors import UsageError
+from hpdistill.search._matrix import Matrix
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    import numkong
 
-__all__ = ["DIGIT", "best_products", "graph"]
+__all__ = ["Products", "check_numkong"]
 
-DIGIT = 126
-"""What a leading digit of a query is worth in following ones."""
+BLOCK = 65_536
+"""Rows that are multiplied together."""
+MOST_PACKED = 1 << 30
+"""Bytes of packed blocks in memory; of the others, codes are read where they lie."""
+_TOGETHER = 32
+"""Queries that are multiplied together: their products with a block take 8 MB."""
+_DEPTH = 64
+"""Products that are compared by their largest first."""
+_LOWEST = int(np.iinfo(np.int32).min)
+_FEW_BLOCKS = 4
+"""One query over fewer of them is answered sooner than other threads have woken."""
 
-_UINT8, _INT8, _INT32, _INT64 = 2, 3, 6, 7
-_ONE_BY_ONE = 6
-"""Queries up to so many are faster each on its own: a matrix of one row has a kernel of its own.
 
-Not with AMX, whose kernels first arrange all the codes anew, for one query as for many.
-"""
-_TOGETHER = 64
+def check_numkong() -> None:
+    """Do nothing if it is installed.
+
+    Raises:
+        UsageError: It is not.
+    """
+    try:
+        import numkong  # noqa: F401 - to see whether it is there
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "exact search of int8 vectors needs the Python package numkong, which is not installed",
+            hint="pip install 'hpdistill[search]'",
+        ) from error
 
 
-def best_products(
-    queries: Sequence[NDArray[np.uint8]],
-    codes: NDArray[np.int8],
-    bias: NDArray[np.int32],
-    k: int,
-    *,
-    threads: int,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The k largest products for each query.
+class Products:
+    """Products of int8 queries with rows of codes, and which of them are large.
 
-    Queries of 0 to 127 only: without VNNI the kernels add pairs of products in 16 bits, which
-    larger numbers would overflow without a word.
+    The kernels want codes arranged in their own way. What is arranged at the first search is kept,
+    up to `MOST_PACKED` bytes, until the rows change.
 
     Args:
-        queries: One matrix of shape (m, dim), for `queries @ codes + bias`; or two, of leading and
-            of following digits, for `(leading @ codes) * DIGIT + following @ codes + bias`.
-        codes: Shape (dim, n), contiguous; read where they lie, nothing is copied.
-        bias: Shape (n,).
-        k: At most n.
-        threads: For the products.
-
-    Returns:
-        Products and their columns, both of shape (m, k), largest first.
+        codes: Rows of int8; changed by others, who then call `forget`.
     """
-    session = _session(len(queries), threads)
-    alone = len(queries[0]) <= _ONE_BY_ONE and "amx_int8" not in instructions()
-    step = 1 if alone else _TOGETHER
-    feeds = {"codes": codes, "bias": bias, "k": np.array([k], np.int64)}
-    if len(queries) > 1:
-        feeds["digit"] = np.array(DIGIT, np.int32)
-    parts = []
-    for start in range(0, len(queries[0]), step):
-        some = {f"queries{i}": digits[start : start + step] for i, digits in enumerate(queries)}
-        parts.append(session.run(None, feeds | some))
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def __init__(self, codes: Matrix) -> None:
+        self._codes = codes
+        self._packed: dict[int, numkong.PackedMatrix] = {}
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Some rows have changed, or are new, or gone."""
+        for block in np.unique(rows // BLOCK).tolist():
+            self._packed.pop(block, None)
+
+    def close_to_best(
+        self, queries: NDArray[np.int8], k: int, slack: NDArray[np.int64], *, threads: int
+    ) -> list[NDArray[np.int64]]:
+        """For each query the rows whose product is the k-th largest less slack, or larger.
+
+        Args:
+            queries: Shape (m, dim).
+            k: At most as many as there are rows.
+            slack: Shape (m,), none negative.
+            threads: That may be used.
+
+        Returns:
+            For each query k rows or more, in no order.
+        """
+        blocks = range(-(-self._codes.rows // BLOCK))
+        if len(queries) == 1 and len(blocks) >= _FEW_BLOCKS:
+            shares = [blocks[start::threads] for start in range(min(threads, len(blocks)))]
+            best = _Best(k, int(slack[0]))
+            found = _each(lambda share: self._scan(queries, k, slack, share), shares, threads)
+            for [part] in found:
+                best.add(*part.all())
+            return [best.all()[0]]
+        step = max(1, min(_TOGETHER, -(-len(queries) // threads)))
+        parts = [slice(start, start + step) for start in range(0, len(queries), step)]
+        found = _each(
+            lambda part: self._scan(queries[part], k, slack[part], blocks), parts, threads
+        )
+        return [best.all()[0] for some in found for best in some]
+
+    def _scan(
+        self, queries: NDArray[np.int8], k: int, slack: NDArray[np.int64], blocks: range
+    ) -> list["_Best"]:
+        """What is close to the best in some blocks, for each query."""
+        best = [_Best(k, one) for one in slack.tolist()]
+        for number in blocks:
+            products = self._of_block(queries, number)
+            groups = _groups_of(products)
+            largest = groups.max(axis=1)
+            if number == blocks[0] and k <= products.shape[1]:
+                # k products of this block are a floor under the k best of all.
+                some = largest if k <= largest.shape[1] else products
+                kth = np.partition(some, some.shape[1] - k, axis=1)[:, some.shape[1] - k]
+                for one, product in zip(best, kth.tolist(), strict=True):
+                    one.raise_floor(product)
+            floors = np.array([one.floor for one in best], np.int32)
+            asked, group = np.nonzero(largest >= floors[:, None])
+            values = groups[asked, :, group]
+            hit, place = np.nonzero(values >= floors[asked, None])
+            rows = place * groups.shape[2] + group[hit] + number * BLOCK
+            ends = np.searchsorted(asked[hit], np.arange(len(best) + 1)).tolist()
+            values = values[hit, place]
+            for one, start, end in zip(best, ends, ends[1:], strict=False):
+                if end > start:
+                    one.add(rows[start:end], values[start:end])
+        return best
+
+    def _of_block(self, queries: NDArray[np.int8], number: int) -> NDArray[np.int32]:
+        """Products with every row of a block, shape (m, rows of the block), contiguous."""
+        import numkong
+
+        codes = self._codes.array[number * BLOCK : (number + 1) * BLOCK]
+        if (number + 1) * BLOCK * self._codes.width > MOST_PACKED:
+            columns = numkong.dots_packed(codes, numkong.dots_pack(queries))
+            return np.ascontiguousarray(np.asarray(columns).T)
+        packed = self._packed.get(number)
+        if packed is None:
+            # Two threads may both do it: they get the same.
+            packed = self._packed[number] = numkong.dots_pack(codes)
+        return np.asarray(numkong.dots_packed(queries, packed))
+
+
+def _groups_of(products: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A view of shape (m, depth, groups), in which the second axis is a group.
+
+    Most groups hold nothing large: their maxima, a pass at the speed of memory, say so.
+    """
+    width = products.shape[1]
+    depth = 1 if width % _DEPTH else _DEPTH
+    return products.reshape(len(products), depth, width // depth)
+
+
+class _Best:
+    """The rows of one query that are close to the best so far."""
+
+    def __init__(self, k: int, slack: int) -> None:
+        self.floor = _LOWEST
+        """Smaller products are not wanted any more."""
+        self._k = k
+        self._slack = slack
+        self._rows: list[NDArray[np.int64]] = []
+        self._products: list[NDArray[np.int32]] = []
+        self._count = 0
+        self._settle_at = 4 * k + 4096
+
+    def raise_floor(self, kth: int) -> None:
+        """There are k products of this size or larger."""
+        self.floor = max(self.floor, kth - self._slack)
+
+    def add(self, rows: NDArray[np.int64], products: NDArray[np.int32]) -> None:
+        """More of them."""
+        self._rows.append(rows)
+        self._products.append(products)
+        self._count += len(rows)
+        if self._count > self._settle_at:
+            # So that what is kept does not grow with the index; unless they are all the same.
+            self._settle_at = max(self._settle_at, 2 * len(self.all()[0]))
+
+    def all(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Rows and products."""
+        rows, products = np.concatenate(self._rows), np.concatenate(self._products)
+        if len(products) > self._k:
+            self.raise_floor(int(np.partition(products, -self._k)[-self._k]))
+            close = products >= self.floor
+            rows, products = rows[close], products[close]
+        self._rows, self._products, self._count = [rows], [products], len(rows)
+        return rows, products
+
+
+_Part = TypeVar("_Part")
+_Result = TypeVar("_Result")
+
+
+def _each(
+    work: Callable[[_Part], _Result], parts: Sequence[_Part], threads: int
+) -> Iterable[_Result]:
+    """Results for parts, in their order; by several threads where there are several parts."""
+    if len(parts) < 2 or threads < 2:
+        return map(work, parts)
+    return _pool(threads).map(work, parts)
 
 
 @cache
-def graph(digits: int) -> bytes:
-    """The ONNX graph for queries of one or two digits; see `best_products`."""
-    inputs = [
-        _tensor("codes", _INT8, ["dim", "n"]),
-        _tensor("bias", _INT32, ["n"]),
-        _tensor("k", _INT64, [1]),
-    ]
-    nodes = []
-    for i in range(digits):
-        inputs.append(_tensor(f"queries{i}", _UINT8, ["m", "dim"]))
-        nodes.append(_node("MatMulInteger", [f"queries{i}", "codes"], [f"products{i}"]))
-    if digits == 2:
-        inputs.append(_tensor("digit", _INT32, []))
-        nodes.append(_node("Mul", ["products0", "digit"], ["shifted"]))
-        nodes.append(_node("Add", ["shifted", "products1"], ["sum"]))
-    nodes.append(_node("Add", ["products0" if digits == 1 else "sum", "bias"], ["scores"]))
-    nodes.append(_node("TopK", ["scores", "k"], ["best", "places"]))
-    outputs = [_tensor("best", _INT32, ["m", "best_k"]), _tensor("places", _INT64, ["m", "best_k"])]
-    body = b"".join(_bytes(1, node) for node in nodes) + _bytes(2, b"products")
-    body += b"".join(_bytes(11, value) for value in inputs)
-    body += b"".join(_bytes(12, value) for value in outputs)
-    opset = _bytes(1, b"") + _number(2, 13)
-    return _number(1, 8) + _bytes(7, body) + _bytes(8, opset)
-
-
-_making = threading.Lock()
-
-
-def _session(digits: int, threads: int) -> "InferenceSession":
-    with _making:
-        return _new_session(digits, threads)
-
-
-@cache
-def _new_session(digits: int, threads: int) -> "InferenceSession":
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads that spin take the cores from the ones that search.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph(digits), options, providers=["CPUExecutionProvider"])
-
-
-def _node(operator: str, inputs: list[str], outputs: list[str]) -> bytes:
-    names = [_bytes(1, name.encode()) for name in inputs]
-    names += [_bytes(2, name.encode()) for name in outputs]
-    return b"".join(names) + _bytes(4, operator.encode())
-
-
-def _tensor(name: str, kind: int, shape: list[str | int]) -> bytes:
-    sizes = [
-        _number(1, size) if isinstance(size, int) else _bytes(2, size.encode()) for size in shape
-    ]
-    dims = b"".join(_bytes(1, size) for size in sizes)
-    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _number(1, kind) + _bytes(2, dims)))
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="hpdistill-products")

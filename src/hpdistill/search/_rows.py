@@ -12,11 +12,10 @@ from hpdistill.encoder import Embeddings
 from hpdistill.runtime.vectors import pack, quantize
 from hpdistill.search._faiss import load_faiss, search_threads
 from hpdistill.search._matrix import Matrix
-from hpdistill.search._products import DIGIT, best_products
-from hpdistill.search._tiles import Tiles
+from hpdistill.search._products import Products
 from hpdistill.search.backend import Settings
 
-__all__ = ["BitRows", "FloatRows", "Int8Rows", "Int8Tiles", "Ranked", "Rows", "ScoredRows"]
+__all__ = ["BitRows", "FloatRows", "Int8Rows", "Ranked", "Rows", "ScoredRows"]
 
 Ranked = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Scores, best first, and rows, both of shape (queries, k)."""
@@ -32,7 +31,7 @@ class Rows(ABC):
         settings: How vectors are stored.
     """
 
-    def __init__(self, files: list[Matrix | Tiles], settings: Settings) -> None:
+    def __init__(self, files: list[Matrix], settings: Settings) -> None:
         self._files = files
         self._settings = settings
 
@@ -136,30 +135,11 @@ class BitRows(Rows):
 
 
 class Int8Rows(ScoredRows):
-    """Vectors at one byte a dimension, to be scored where another pass has found them."""
+    """Vectors at one byte a dimension.
 
-    def __init__(
-        self, directory: Path, name: str, settings: Settings, rows: int = 0, *, mmap: bool = True
-    ) -> None:
-        self._codes = Matrix(directory / f"{name}.i8", settings.dim, np.int8, rows, mmap=mmap)
-        super().__init__([self._codes], settings)
-
-    def add(self, vectors: Embeddings) -> None:
-        """Add vectors at the end, shape (n, dim)."""
-        self._codes.append(quantize(vectors, ranges_of(self._settings)))
-
-    def score(self, queries: Embeddings, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Inner products with some rows for each query; see `ScoredRows`."""
-        weights, constants = fold(queries, ranges_of(self._settings))
-        return _gathered_products(weights, self._codes, rows) + constants[:, None]
-
-
-class Int8Tiles(ScoredRows):
-    """Vectors at one byte a dimension, to be searched exactly by integer products.
-
-    The query, too, is cut to integers to find candidates; these are scored by the query as it is.
-    What rounding the query can change in a score is bounded, so that it is known whether a row
-    outside the candidates could be among the best: then more candidates are taken.
+    To search them exactly, the query, too, is cut to int8, for which there are kernels. What that
+    can change in a score is bounded: every row that could be among the best for the query as it is
+    is then scored by it.
     """
 
     def __init__(
@@ -172,20 +152,29 @@ class Int8Tiles(ScoredRows):
         mmap: bool = True,
         longest: float = 0.0,
     ) -> None:
-        self._codes = Tiles(directory / f"{name}.tiles", settings.dim, rows, mmap=mmap)
-        # Of each row's codes: what the shift of the query's numbers adds to a product.
-        self._sums = Matrix(directory / f"{name}.sums", 1, np.int32, rows, mmap=mmap)
+        self._codes = Matrix(directory / f"{name}.i8", settings.dim, np.int8, rows, mmap=mmap)
+        self._products = Products(self._codes)
         self.longest = longest
         """No row of codes has a larger norm."""
-        super().__init__([self._codes, self._sums], settings)
+        super().__init__([self._codes], settings)
 
     def add(self, vectors: Embeddings) -> None:
         """Add vectors at the end, shape (n, dim)."""
         codes = quantize(vectors, ranges_of(self._settings))
-        wide = codes.astype(np.int32)
-        self.longest = max(self.longest, float(np.sqrt((wide * wide).sum(axis=1).max())))
+        norms = np.linalg.norm(codes.astype(np.float32), axis=1)
+        self.longest = max(self.longest, float(norms.max(initial=0.0)))
+        self._products.forget(np.arange(self.rows, self.rows + len(codes)))
         self._codes.append(codes)
-        self._sums.append(wide.sum(axis=1, keepdims=True))
+
+    def move(self, sources: NDArray[np.int64], targets: NDArray[np.int64]) -> None:
+        """Overwrite rows by copies of others."""
+        self._products.forget(targets)
+        super().move(sources, targets)
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first rows only."""
+        self._products.forget(np.arange(rows, self.rows))
+        super().truncate(rows)
 
     def score(self, queries: Embeddings, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Inner products with some rows for each query; see `ScoredRows`."""
@@ -195,61 +184,23 @@ class Int8Tiles(ScoredRows):
     def search(self, queries: Embeddings, k: int) -> Ranked:
         """The k best rows for each query; k at most `rows`."""
         weights, constants = fold(queries, ranges_of(self._settings))
+        whole, lost = _to_int8(weights)
+        # A product may be too small by this for one row, and too large for another.
+        slack = np.ceil(2 * lost * self.longest).astype(np.int64)
+        threads = load_faiss().omp_get_max_threads()
+        close = self._products.close_to_best(whole, k, slack, threads=threads)
         scores = np.empty((len(queries), k), np.float32)
         rows = np.empty((len(queries), k), np.int64)
-        left = np.arange(len(queries))
-        digits = 1 if k <= _FEW or self._settings.dim > _WIDEST else 2
-        # More candidates cost little; not being certain of them costs a search of two digits.
-        wanted = k + (64 + 3 * k if digits == 1 else 16)
-        while len(left):
-            wanted = min(wanted, self.rows)
-            candidates, others = self._candidates(weights[left], wanted, digits)
-            exact = _gathered_products(weights[left], self._codes, candidates)
-            order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
-            scores[left] = np.take_along_axis(exact, order, axis=1)
-            rows[left] = np.take_along_axis(candidates, order, axis=1)
-            left = left[scores[left, -1] < others] if wanted < self.rows else left[:0]
-            if digits == 1 and self._settings.dim <= _WIDEST:
-                digits = 2
-            else:
-                wanted *= 8
+        for i, candidates in enumerate(close):
+            exact = _products_of_one(weights[i], self._codes, candidates)
+            order = np.argsort(-exact, kind="stable")[:k]
+            scores[i], rows[i] = exact[order], candidates[order]
         return scores + constants[:, None], rows
-
-    def _candidates(
-        self, weights: NDArray[np.float32], wanted: int, digits: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows of shape (m, wanted), and for each query what no other row's score exceeds."""
-        pieces, steps, rounding = _in_digits(weights, digits)
-        shift = -_SHIFT * (1 if digits == 1 else DIGIT + 1)
-        threads = load_faiss().omp_get_max_threads()
-        best = np.empty((len(weights), 0), np.int32)
-        rows = np.empty((len(weights), 0), np.int64)
-        start = 0
-        for block in self._codes.blocks:
-            end = start + block.shape[1]
-            bias = self._sums.array[start:end, 0] * np.int32(shift)
-            found, places = best_products(
-                pieces, block, bias, min(wanted, end - start), threads=threads
-            )
-            best = np.concatenate([best, found], axis=1)
-            rows = np.concatenate([rows, places + start], axis=1)
-            if best.shape[1] > wanted:
-                kept = np.argpartition(-best, wanted - 1, axis=1)[:, :wanted]
-                best = np.take_along_axis(best, kept, axis=1)
-                rows = np.take_along_axis(rows, kept, axis=1)
-            start = end
-        return rows, best.min(axis=1) * steps + rounding * self.longest
 
 
 _TOGETHER = 16
 """Float32 queries that are searched by a product of matrices."""
-_LARGEST = 63
-_SHIFT = 64
-"""Makes whole numbers from -63 to 63 positive, as the products take them."""
-_FEW = 32
-"""Hits up to so many are found for certain with queries of one digit, most of the time."""
-_WIDEST = 2048
-"""Products of two digits of wider vectors would not fit into 32 bits."""
+_LARGEST = 127
 
 
 def ranges_of(settings: Settings) -> NDArray[np.float32]:
@@ -275,26 +226,16 @@ def fold(
     return weights, constants
 
 
-def _in_digits(
-    weights: NDArray[np.float32], digits: int
-) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32], NDArray[np.float32]]:
-    """Weights of shape (m, dim) cut to one or two digits, as `best_products` takes them.
+def _to_int8(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights of shape (m, dim) as whole numbers of a step of their own, and what rounding took.
 
     Returns:
-        The digits, each of shape (m, dim); what a product of 1 is worth, shape (m,); and the norm
-        of what rounding took away, shape (m,).
+        Whole numbers of shape (m, dim), and norms of shape (m,), in steps.
     """
     steps = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / _LARGEST
-    rest = weights / steps[:, None]
-    pieces = []
-    worth = steps
-    for digit in range(digits):
-        if digit:
-            rest, worth = rest * DIGIT, worth / DIGIT
-        whole = np.rint(rest)
-        rest -= whole
-        pieces.append((whole + _SHIFT).astype(np.uint8))
-    return pieces, worth, np.linalg.norm(rest, axis=1) * worth
+    scaled = weights / steps[:, None]
+    whole = np.rint(scaled)
+    return whole.astype(np.int8), np.linalg.norm(scaled - whole, axis=1)
 
 
 def bit_scores(differing: NDArray[np.int32], dim: int) -> NDArray[np.float32]:
@@ -303,13 +244,23 @@ def bit_scores(differing: NDArray[np.int32], dim: int) -> NDArray[np.float32]:
 
 
 def _gathered_products(
-    weights: NDArray[np.float32], stored: Matrix | Tiles, rows: NDArray[np.int64]
+    weights: NDArray[np.float32], stored: Matrix, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Inner products of each query with rows of its own; shapes (m, dim), (m, r): (m, r)."""
     out = np.empty(rows.shape, np.float32)
     for part in _slices(len(rows), max(1, _GATHERED // max(1, rows.shape[1] * weights.shape[1]))):
         values = stored.take(rows[part]).astype(np.float32, copy=False)
         out[part] = np.matmul(values, weights[part, :, None])[..., 0]
+    return out
+
+
+def _products_of_one(
+    weights: NDArray[np.float32], stored: Matrix, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Inner products of one query with rows, however many; shapes (dim,), (r,): (r,)."""
+    out = np.empty(len(rows), np.float32)
+    for part in _slices(len(rows), max(1, _GATHERED // len(weights))):
+        out[part] = stored.take(rows[part]).astype(np.float32) @ weights
     return out
 
 

@@ -21,11 +21,11 @@ from hpdistill.search._approximate import Approximate, check_options
 from hpdistill.search._documents import Documents
 from hpdistill.search._faiss import load_faiss
 from hpdistill.search._matrix import Matrix
+from hpdistill.search._products import check_numkong
 from hpdistill.search._rows import (
     BitRows,
     FloatRows,
     Int8Rows,
-    Int8Tiles,
     Ranked,
     Rows,
     ScoredRows,
@@ -44,10 +44,9 @@ def create(settings: Settings, engine: Engine) -> "LocalBackend":
     """An empty one.
 
     Raises:
-        UsageError: FAISS is not installed, or the engine has no such option.
+        UsageError: What it needs is not installed, or the engine has no such option.
     """
-    load_faiss()
-    check_options(engine, settings.options, settings.dim)
+    _check(settings, engine)
     return LocalBackend(engine, settings, None, None, mmap=True)
 
 
@@ -58,10 +57,17 @@ def load(
 
     Raises:
         SearchError: It is damaged.
+        UsageError: What it needs is not installed.
     """
-    load_faiss()
-    check_options(engine, settings.options, settings.dim)
+    _check(settings, engine)
     return LocalBackend(engine, settings, directory, state, mmap=mmap)
+
+
+def _check(settings: Settings, engine: Engine) -> None:
+    load_faiss()
+    if engine == "flat" and settings.precision == "int8":
+        check_numkong()
+    check_options(engine, settings.options, settings.dim)
 
 
 class _FirstPass(Protocol):
@@ -120,7 +126,7 @@ class LocalBackend:
             elif settings.precision == "float32":
                 self._first = FloatRows(directory, "vectors", settings, rows, mmap=mmap)
             elif settings.precision == "int8":
-                self._first = Int8Tiles(
+                self._first = Int8Rows(
                     directory, "vectors", settings, rows, mmap=mmap, longest=longest
                 )
             else:
