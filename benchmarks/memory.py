@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py --sentences FILE... --sizes 50000 100000 --steps 200
 
-Each size is a process of its own; every stage's peak comes from its manifest. Memory does not
-depend on how long training goes on, so a few hundred steps tell as much as all of them.
+Each size is a process of its own; every stage's peak comes from its manifest. Batches have few
+lengths, so that after a few hundred steps all are known to the kernels' caches: a longer training
+takes hardly more.
 """
 
 import argparse

@@ -161,7 +161,7 @@ def test_smaller_vectors(
     dim = 64 if "--dim" in options else DIM
     size = {"int8": dim, "binary": dim // 8}.get(row["precision"], 4 * dim)
     assert row["dim"] == dim
-    # Beside the vectors there may be a number for each, and a graph has its links.
+    # A graph has its links beside the vectors.
     assert row["vector_bytes"] >= 4 * size
     assert engine == "hnsw" or row["vector_bytes"] <= 4 * size
     assert row["kept_bytes"] == (4 * DIM * 4 if "--keep" in options else 0)
