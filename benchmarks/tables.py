@@ -59,13 +59,9 @@ def filled(text: str) -> str:
     return PLACE.sub(made, text)
 
 
-NARROW = "shape:layers=4,width=312,heads=12,ffn=1200,from=minilm"
-
-
 def students() -> str:
     """Sizes, speed and quality of the students, against their teacher."""
     six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128")
-    narrow = rows_of("distill-narrow4-128")
     distilled = pick(six, model="minilm, distilled", backend="torch")
     int8 = pick(rows_of("int8-sts"), precision="int8")
     static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")
@@ -129,7 +125,11 @@ def students() -> str:
             ),
             line(
                 "4 layers of 312 numbers cut from `minilm`, distilled to 128",
-                pick(narrow, model=f"{NARROW}, distilled", backend="torch"),
+                pick(
+                    rows_of("distill-narrow4-128"),
+                    model="shape:layers=4,width=312,heads=12,ffn=1200,from=minilm, distilled",
+                    backend="torch",
+                ),
                 bold=True,
             ),
         ],

@@ -154,7 +154,6 @@ class _Best:
         self._slack = slack
         self._rows: list[NDArray[np.int64]] = []
         self._products: list[NDArray[np.int32]] = []
-        self._count = 0
         self._settle_at = 4 * k + 4096
 
     def raise_floor(self, kth: int) -> None:
@@ -165,8 +164,7 @@ class _Best:
         """More of them."""
         self._rows.append(rows)
         self._products.append(products)
-        self._count += len(rows)
-        if self._count > self._settle_at:
+        if sum(map(len, self._rows)) > self._settle_at:
             # So that what is kept does not grow with the index; unless they are all the same.
             self._settle_at = max(self._settle_at, 2 * len(self.all()[0]))
 
@@ -177,7 +175,7 @@ class _Best:
             self.raise_floor(int(np.partition(products, -self._k)[-self._k]))
             close = products >= self.floor
             rows, products = rows[close], products[close]
-        self._rows, self._products, self._count = [rows], [products], len(rows)
+        self._rows, self._products = [rows], [products]
         return rows, products
 
 
