@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hpdistill.errors import RunError, UsageError
+from hpdistill.extras import extra
 from hpdistill.files import (
     alone_in,
     atomic_path,
@@ -437,15 +438,8 @@ def _unicode(text: str) -> str:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "writing .parquet needs the Python package pyarrow, which is not installed",
-            hint="pip install 'hpdistill[train]', or write .npy.",
-        ) from error
-    return pyarrow, parquet
+    task, hint = "writing .parquet", "pip install 'hpdistill[train]', or write .npy."
+    return extra("pyarrow", task=task, hint=hint), extra("pyarrow.parquet", task=task, hint=hint)
 
 
 def raw_bytes(vectors: Vectors) -> bytes:

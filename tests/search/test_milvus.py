@@ -271,7 +271,7 @@ def test_an_unknown_option_is_named() -> None:
 @pytest.mark.parametrize("package", ["pymilvus", "milvus_lite"])
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SearchError, match=f"package {package}") as caught:
+    with pytest.raises(UsageError, match=f"package {package}") as caught:
         create(settings(), space=SPACE)
     assert caught.value.hint == "pip install 'hpdistill[milvus]'"
 

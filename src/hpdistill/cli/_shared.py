@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from hpdistill.errors import UsageError
+from hpdistill.extras import missing_package
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report
 
@@ -145,7 +145,4 @@ def require_train_extra() -> None:
     """
     for module in ("torch", "transformers", "sentence_transformers", "pyarrow", "scipy"):
         if importlib.util.find_spec(module) is None:
-            raise UsageError(
-                f"this command needs the package {module}, which is not installed",
-                hint="pip install 'hpdistill[train]'",
-            )
+            raise missing_package(module, task="this command")

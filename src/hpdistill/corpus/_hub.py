@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpdistill.corpus._columns import choose_column, text_value
-from hpdistill.corpus._extra import extra
 from hpdistill.errors import CorpusError, HpdError
+from hpdistill.extras import extra
 
 PREFIX = "hf:"
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpdistill.corpus._extra import extra
 from hpdistill.corpus._lines import reading
 from hpdistill.errors import CorpusError
+from hpdistill.extras import extra
 
 _BATCH = 8192
 # Lets Parquet read a row group piece by piece: one gigabyte-sized group needs no gigabyte.

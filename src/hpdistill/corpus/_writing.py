@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from hpdistill.corpus._draw import Draw
-from hpdistill.corpus._extra import extra
 from hpdistill.corpus._stream import CleanStream
 from hpdistill.corpus.store import SPLITS
+from hpdistill.extras import extra
 from hpdistill.progress import Report
 
 _ROW_GROUP = 65_536

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from hpdistill.corpus._extra import extra
 from hpdistill.corpus._prose import is_english_sentence, paragraphs
+from hpdistill.extras import extra
 
 __all__ = ["pydoc_entries", "pydoc_passages", "pydoc_sentences"]
 

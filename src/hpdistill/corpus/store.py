@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.corpus._extra import extra
 from hpdistill.errors import CorpusError, RunError, UsageError
+from hpdistill.extras import extra
 from hpdistill.files import json_hash, read_json
 
 __all__ = ["SPLITS", "SUMMARY", "Copies", "Corpus", "Split"]

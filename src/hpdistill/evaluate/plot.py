@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpdistill.errors import UsageError
+from hpdistill.extras import extra
 from hpdistill.files import atomic_path
 
 if TYPE_CHECKING:
@@ -61,13 +62,7 @@ def check_plot(path: Path) -> None:
         raise UsageError(
             f"{path} is no picture that can be written; allowed: {', '.join(SUFFIXES)}"
         )
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "a picture needs the package matplotlib, which is not installed",
-            hint="pip install 'hpdistill[eval]'",
-        ) from error
+    extra("matplotlib", "eval", task="a picture")
 
 
 def plot_quality_speed(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

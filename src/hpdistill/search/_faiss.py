@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpdistill.errors import SearchError, UsageError
+from hpdistill.errors import SearchError
+from hpdistill.extras import extra
 from hpdistill.files import clear_os_errors
 
 __all__ = ["load_faiss", "read_index", "search_threads", "write_index"]
@@ -17,14 +18,7 @@ def load_faiss() -> Any:  # noqa: ANN401 - a module without types
     Raises:
         UsageError: It is not installed.
     """
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "searching needs the Python package faiss-cpu, which is not installed",
-            hint="pip install 'hpdistill[search]'",
-        ) from error
-    return faiss
+    return extra("faiss", "search", task="searching")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Connections to Milvus: to a cluster by its address, to Milvus Lite by a path."""
 
-import importlib
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hpdistill.errors import HpdError, SearchError
+from hpdistill.extras import extra
 
 __all__ = ["TOKEN", "Connection", "connect", "copy_database", "is_lite"]
 
@@ -100,9 +100,10 @@ def connect(uri: str) -> Connection:
     """Connect to a cluster, or open a Milvus Lite database, which is made if it is not there.
 
     Raises:
-        SearchError: It cannot be reached or opened, or a package is missing.
+        SearchError: It cannot be reached or opened.
+        UsageError: A package is not installed.
     """
-    pymilvus = _package("pymilvus")
+    pymilvus = extra("pymilvus", "milvus")
     # It prints every failure with a traceback; here they are raised, in one line.
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -193,14 +194,4 @@ def _told(uri: str, *, connecting: bool = False) -> Iterator[None]:
 
 
 def _lite() -> Any:  # noqa: ANN401 - its ServerManager
-    return _package("milvus_lite").server_manager_instance
-
-
-def _package(name: str) -> Any:  # noqa: ANN401 - a module
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise SearchError(
-            f"this needs the Python package {error.name}, which is not installed",
-            hint="pip install 'hpdistill[milvus]'",
-        ) from error
+    return extra("milvus_lite", "milvus").server_manager_instance

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.errors import UsageError
+from hpdistill.extras import extra
 from hpdistill.search._matrix import Matrix
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ def check_numkong() -> None:
     Raises:
         UsageError: It is not.
     """
-    try:
-        import numkong  # noqa: F401 - to see whether it is there
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "exact search of int8 vectors needs the Python package numkong, which is not installed",
-            hint="pip install 'hpdistill[search]'",
-        ) from error
+    extra("numkong", "search", task="exact search of int8 vectors")
 
 
 class Products:

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
 
-from hpdistill.corpus._extra import extra
+from hpdistill.extras import extra
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d[\d.,]*|\S")
 # What may touch a word that stands by itself; anything else makes it part of a name or of code.

@@ -7,12 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hpdistill.corpus._extra import extra
 from hpdistill.corpus.augment.build import open_augmenter
 from hpdistill.corpus.augment.copies import read_copies, write_copies
 from hpdistill.corpus.cleaning import exclusion_key, text_digest
 from hpdistill.corpus.exclusion import excluded_keys
 from hpdistill.corpus.store import SUMMARY, Corpus
+from hpdistill.extras import extra
 from hpdistill.files import atomic_path, json_hash, read_json, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.recipe import AugmentRecipe

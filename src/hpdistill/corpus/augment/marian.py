@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hpdistill.corpus._extra import extra
 from hpdistill.corpus.augment._marian_files import find_marian
+from hpdistill.extras import extra
 from hpdistill.progress import Report, silent
 
 __all__ = ["MarianTranslator"]

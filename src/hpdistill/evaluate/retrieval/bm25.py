@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.errors import UsageError
+from hpdistill.extras import extra
 
 if TYPE_CHECKING:
     from hpdistill.evaluate.retrieval.task import RetrievalTask
@@ -44,7 +44,7 @@ def bm25(task: "RetrievalTask", k: int, *, stopwords: bool = True) -> Bm25:
     Raises:
         UsageError: The package bm25s is not installed.
     """
-    library = _bm25s()
+    library = extra("bm25s", "eval")
     started = time.perf_counter()
     words = _words(library, task.document_texts, stopwords)
     index = library.BM25(method="lucene", backend="numpy")
@@ -94,14 +94,3 @@ def _best(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArra
 
 def _bytes(index: Any) -> int:  # noqa: ANN401 - a bm25s.BM25
     return sum(np.asarray(index.scores[name]).nbytes for name in ("data", "indices", "indptr"))
-
-
-def _bm25s() -> Any:  # noqa: ANN401 - a module
-    try:
-        import bm25s
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this needs the Python package {error.name}, which is not installed",
-            hint="pip install 'hpdistill[eval]'",
-        ) from error
-    return bm25s

@@ -1,14 +1,14 @@
 """Tasks that others keep: Quora's duplicate questions on the hub, and those of the mteb package."""
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hpdistill.errors import EvaluationError, HpdError, UsageError
+from hpdistill.errors import EvaluationError, HpdError
 from hpdistill.evaluate.retrieval._assemble import Judgement, Part, Text, assemble, grade
 from hpdistill.evaluate.retrieval.beir import text_of
 from hpdistill.evaluate.retrieval.task import RetrievalTask
+from hpdistill.extras import extra
 from hpdistill.progress import Report, silent
 
 __all__ = ["MTEB", "QUORA", "load_mteb", "load_quora"]
@@ -31,7 +31,7 @@ def load_quora(*, split: str = "test", report: Report = silent) -> RetrievalTask
         EvaluationError: The hub cannot be reached and nothing is cached.
         UsageError: The package datasets is not installed.
     """
-    load = _package("datasets", "pip install 'hpdistill[train]'").load_dataset
+    load = extra("datasets").load_dataset
     with _clear_errors(f"{_QUORA} from the hub"):
         report("fetching Quora's questions", 0, 0)
         corpus = load(_QUORA, "corpus", split="corpus")
@@ -58,7 +58,7 @@ def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> Ret
             hub cannot be reached.
         UsageError: The package mteb is not installed.
     """
-    mteb = _package("mteb", "pip install 'mteb>=2'")
+    mteb = extra("mteb", hint="pip install 'mteb>=2'")
     task_name, _, subset = name.partition(":")
     with _clear_errors(f"{MTEB}{name}"):
         task = mteb.get_task(task_name)
@@ -115,15 +115,6 @@ def _chosen(among: Mapping[str, Any], wanted: str, what: str, name: str) -> Any:
         if what == "subset"
         else "Choose one of them as the split.",
     )
-
-
-def _package(name: str, hint: str) -> Any:  # noqa: ANN401 - any module
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this needs the Python package {error.name}, which is not installed", hint=hint
-        ) from error
 
 
 @contextmanager

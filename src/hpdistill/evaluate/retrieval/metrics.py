@@ -6,12 +6,13 @@ or more in the others.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpdistill.errors import UsageError
+from hpdistill.extras import extra
 
 if TYPE_CHECKING:
     from hpdistill.evaluate.retrieval.task import RetrievalTask
@@ -57,7 +58,7 @@ def score(
         UsageError: The package pytrec-eval-terrier is not installed, or a ranking names a document
             twice.
     """
-    evaluator = _pytrec_eval().RelevanceEvaluator
+    evaluator = extra("pytrec_eval", "eval").RelevanceEvaluator
     # trec_eval breaks ties by document id, so it is given places as ids and strictly decreasing
     # scores. It also knows nothing of odd characters in ids that way.
     places = [str(place) for place in range(DEPTH)]
@@ -144,14 +145,3 @@ def _blocks(resamples: int, width: int) -> list[slice]:
     """Samples to draw at once, so that memory stays bounded."""
     size = max(1, _BLOCK_BYTES // (8 * width))
     return [slice(start, min(start + size, resamples)) for start in range(0, resamples, size)]
-
-
-def _pytrec_eval() -> Any:  # noqa: ANN401 - a module
-    try:
-        import pytrec_eval
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this needs the Python package {error.name}, which is not installed",
-            hint="pip install 'hpdistill[eval]'",
-        ) from error
-    return pytrec_eval

@@ -1,0 +1,43 @@
+"""Packages that the base install does not bring, imported only when they are needed."""
+
+import importlib
+from typing import Any
+
+from hpdistill.errors import UsageError
+
+__all__ = ["extra", "missing_package"]
+
+
+def extra(module: str, name: str = "train", *, task: str = "this", hint: str = "") -> Any:  # noqa: ANN401 - any module
+    """Import a module of an extra.
+
+    Args:
+        module: To import.
+        name: Of the extra that brings it.
+        task: What needs it, for the error.
+        hint: What to do without it, if not to install the extra.
+
+    Raises:
+        UsageError: It, or a package that it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name or module, name, task=task, hint=hint) from error
+
+
+def missing_package(
+    package: str, name: str = "train", *, task: str = "this", hint: str = ""
+) -> UsageError:
+    """The error for a package that is not installed.
+
+    Args:
+        package: Its name.
+        name: Of the extra that brings it.
+        task: What needs it.
+        hint: What to do without it, if not to install the extra.
+    """
+    return UsageError(
+        f"{task} needs the Python package {package}, which is not installed",
+        hint=hint or f"pip install 'hpdistill[{name}]'",
+    )
