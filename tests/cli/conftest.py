@@ -1,11 +1,13 @@
-"""The command as the shell starts it, in this process."""
+"""The command as the shell starts it, in this process; a corpus of four documents."""
 
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from command_ends import Ended
+from indexing import TEXTS, json_lines
 
 from hpdistill.cli import main
 
@@ -28,3 +30,10 @@ def hpd(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         return Ended(code if isinstance(code, int) else int(code is not None), *captured)
 
     return run
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return json_lines(
+        tmp_path / "corpus.jsonl", [{"id": key, "text": text} for key, text in TEXTS.items()]
+    )
