@@ -452,6 +452,23 @@ def left_out() -> str:
     return table(["left out", *own, "lost", "other kinds", "dev"], lines)
 
 
+def scanned() -> str:
+    """Exact search of small vectors: queries and bytes a second as multiples of FAISS float32's."""
+    files = [rows_of(name) for name in ("scan", "scan-500k", "scan-amx", "scan-500k-amx")]
+    lines = []
+    for mode in dict.fromkeys(row["mode"] for row in files[0]):
+        for contender in ("float32", "int8", "binary"):
+            cells = []
+            for rows in files:
+                row = pick(rows, mode=mode, contender=f"hpdistill {contender}")
+                queries = row["queries_per_second_ratio"]["median"]
+                bytes_read = row["bytes_per_second_ratio"]["median"]
+                cells.append(f"{queries:.{0 if queries >= 10 else 1}f}x ({bytes_read:.1f})")
+            lines.append([f"{mode}: {contender}", *cells])
+    sizes = ("68,000", "500,000")
+    return table(["", *(f"{kind}, {size}" for kind in ("AVX2", "AMX") for size in sizes)], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "students": students,
     "reproduce-cpu": reproduced,
@@ -469,6 +486,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pydoc": searched_pydoc,
     "target-whitening": whitened,
     "left-out": left_out,
+    "scan": scanned,
 }
 
 
