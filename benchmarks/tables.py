@@ -310,6 +310,8 @@ QUALITY = ("bytes a vector", "MRR@10", "of the teacher")
 PLAIN = {"doc_encoder": None, "precision": "float32", "rescore": None}
 WHITENED = "retrieval-68k-whitened"
 LONGER = "retrieval-68k-longer"
+LONGEST = "retrieval-68k-12-epochs"
+AMX = "retrieval-68k-amx"
 LONG = {"model": "student-128-seed-0", "dim": 128}
 SEARCHED_68K: list[tuple[str, str, dict[str, Any]]] = [
     (WHITENED, "teacher, `mpnet`", {"model": "mpnet", "dim": 768}),
@@ -360,6 +362,35 @@ SHORT_68K: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+def searched_alone() -> str:
+    """Times of searching 68,000 captions, alone on a machine, against the teacher's vectors."""
+    rows = rows_of(AMX)
+    teacher = pick(rows, model="mpnet", precision="float32")
+    lines = []
+    for row in rows:
+        if row is not teacher and row["model"] == "mpnet":
+            continue
+        title = "teacher, `mpnet`" if row is teacher else "student"
+        again = f", best {row['rescore']} again by {row['keep']}" if row["rescore"] else ""
+        figures = [(row[time], teacher[time] / row[time]) for time in TIMES]
+        lines.append(
+            [
+                f"{title}, {row['precision']}{again}",
+                f"{row['bytes_per_vector']:,.0f}",
+                f"{row['mrr10']:.4f}",
+                *(f"{time:.2f} ({ratio:.1f}x)" for time, ratio in figures),
+            ]
+        )
+    return table(["", "bytes a vector", "MRR@10", *TIMES.values()], lines)
+
+
+TIMES = {
+    "query_ms": "one query, ms",
+    "search_s": "2,000 queries, s",
+    "search_s_1thread": "on one thread, s",
+}
+
+
 def searched_pydoc() -> str:
     """MRR@10 on the documentation of Python packages, by students that learnt on it."""
     rows = rows_of("pydoc") + rows_of("pydoc-longer")
@@ -405,7 +436,7 @@ def whitened() -> str:
 def searched_by_width() -> str:
     """MRR@10 among 68,000 captions, by student and prefix, documents by either encoder."""
     rows = [row for row in rows_of(WHITENED) if row["model"] != "BM25"]
-    rows += [row for row in rows_of(LONGER) if row["precision"] == "float32"]
+    rows += [row for row in rows_of(LONGER) if row["precision"] == "float32"] + rows_of(LONGEST)
     dims = sorted({row["dim"] for row in rows}, reverse=True)
     lines = []
     for model, title in WIDTHS.items():
@@ -428,6 +459,7 @@ WIDTHS = {
     "student-128-seed-0": "the same, 8 epochs on a GPU",
     "student-128-seed-1": "the same, another seed",
     "average": "their weights, averaged",
+    "student-128-12-epochs": "12 epochs on one core, without `--prefix-weight`",
     "student-256": "student of 256, 22,000 captions",
     "student-4-layers": "4 layers of 312, 22,000 captions",
 }
@@ -483,6 +515,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval-68k": searched_68k(SEARCHED_68K, ("numbers", *QUALITY, "search ms")),
     "retrieval-short": searched_68k(SHORT_68K, QUALITY),
     "retrieval-widths": searched_by_width,
+    "retrieval-times": searched_alone,
     "pydoc": searched_pydoc,
     "target-whitening": whitened,
     "left-out": left_out,
