@@ -1,11 +1,13 @@
-"""The command as the shell starts it, in this process; a corpus of four documents."""
+"""The command as the shell starts it, in this process; what several files here begin with."""
 
+import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from command_ends import Ended
 from indexing import TEXTS, json_lines
 
@@ -37,3 +39,74 @@ def corpus(tmp_path: Path) -> Path:
     return json_lines(
         tmp_path / "corpus.jsonl", [{"id": key, "text": text} for key, text in TEXTS.items()]
     )
+
+
+@pytest.fixture(scope="module")
+def _one_thread() -> Iterator[None]:
+    """More threads only slow such small models down."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def text_file(
+    tmp_path_factory: pytest.TempPathFactory, sentences: Callable[..., list[str]]
+) -> Path:
+    path = tmp_path_factory.mktemp("text") / "sentences.txt"
+    path.write_text("\n".join(sentences(120)) + "\n", "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Teacher embeddings that the tests share."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def distill(
+    hpd: Callable[..., Ended],
+    teacher_dir: Path,
+    student_dir: Path,
+    text_file: Path,
+    tmp_path: Path,
+    _one_thread: None,
+) -> Callable[..., Ended]:
+    """`distill("--json", dim=4)`: a small distillation to `tmp_path/run`; None drops an option."""
+
+    def run(*more: object, **changes: object) -> Ended:
+        options = {
+            "out": tmp_path / "run",
+            "teacher": teacher_dir,
+            "student": student_dir,
+            "sentences": text_file,
+            "dim": 8,
+            "validation": 20,
+            "batch_size": 32,
+            "max_steps": 2,
+            "precision": "float32",
+            "teacher_precision": "float32",
+            **changes,
+        }
+        line: list[object] = ["distill", "--no-export"]
+        for name, value in options.items():
+            if value is not None:
+                line += [f"--{name.replace('_', '-')}", value]
+        return hpd(*line, *more)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def run(distill: Callable[..., Ended], finished: Path, store: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run of `distill(store=store)`, at the place where it writes."""
+    if not finished.exists():
+        assert distill(out=finished, store=store).code == 0
+    return shutil.copytree(finished, tmp_path / "run")
