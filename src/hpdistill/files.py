@@ -193,6 +193,7 @@ def clear_os_errors(
         errno.EFBIG: "the file would be larger than the system allows",
         errno.ENOTDIR: "a part of this path is a file, not a directory",
         errno.EEXIST: "a part of this path is a file, not a directory",
+        errno.EISDIR: "it is a directory",
     }
     try:
         yield

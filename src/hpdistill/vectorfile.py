@@ -399,7 +399,7 @@ def _claim(part: Path, key: dict[str, object], *, overwrite: bool) -> None:
 def _begun(part: Path, rows: int, reason: str) -> RunError:
     return RunError(
         f"{part} holds {rows:,} unfinished vectors of {reason}",
-        hint="Give another name to keep them, or --overwrite to drop them.",
+        hint="Give another name to keep them, or --overwrite to drop them; or remove that folder.",
     )
 
 

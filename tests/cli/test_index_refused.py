@@ -83,6 +83,8 @@ def test_a_folder_without_a_corpus(hpd: Hpd, tmp_path: Path) -> None:
         (("--metadata", "colour"), "no document has colour"),
         (("--errors", "guess"), "errors is 'guess'; allowed: strict, replace, ignore"),
         (("--add", "--overwrite"), "--add and --overwrite exclude each other"),
+        (("--collection", "mine"), "--collection mine is a choice of --engine milvus"),
+        (("--engine", "milvus", "--option", "search_params=3"), "search_params must be an object"),
         (("--add", "--engine", "hnsw"), "--engine is a choice of a new index"),
         (("--add",), "there is no index at "),
     ],
@@ -124,8 +126,8 @@ def test_a_place_that_holds_something_else(hpd: Hpd, corpus: Path, tmp_path: Pat
     (mine / "letter.txt").write_text("mine")
     for out in (mine, corpus):
         line = ("index", "default", corpus, "--out", out)
-        assert refused(hpd(*line)) == f"error: {out} exists already"
-        assert "and is no index" in refused(hpd(*line, "--overwrite"))
+        for more in ((), ("--overwrite",)):
+            assert refused(hpd(*line, *more)) == f"error: {out} is there already and is no index"
     assert names(mine) == ["letter.txt"]
     assert corpus.read_text().count("\n") == 4
 

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -287,3 +289,39 @@ def test_an_option_of_another_engine_is_refused(hpd: Hpd, index: Callable[..., P
     ended = hpd("search", index(), "a dog", "--option", "nprobe=3")
     assert ended.code == 1
     assert "the engine flat has no option 'nprobe' of searching; it has none" in ended.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_the_locale_cannot_say_is_no_reason_to_end(
+    options: tuple[str, ...], encoding: str, index: Callable[..., Path]
+) -> None:
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "hpdistill.cli",
+            "search",
+            index(),
+            b"\xff dog \xe2\x82\xac",
+            *options,
+        ],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+        timeout=60,
+    )
+    if options:
+        rows = json.loads(ended.stdout.decode("utf-8"))["rows"]
+        assert rows[0]["query"] == "? dog \u20ac"
+        assert rows[0]["id"] == "dog"
+    else:
+        assert b"dog" in ended.stdout
+
+
+def test_without_standard_input_there_are_no_queries(
+    hpd: Hpd, index: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = index()
+    monkeypatch.setattr(sys, "stdin", None)
+    assert hpd("search", out).code == 0

@@ -100,6 +100,30 @@ def test_columns_that_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_the_column_of_ids_is_no_text(tmp_path: Path) -> None:
+    shoes = write(tmp_path / "a.csv", "sku,title\nA1,red shoes\n")
+    assert pairs(shoes, id_column="sku") == [("A1", "red shoes")]
+    assert pairs(shoes, id_column="title") == [("red shoes", "A1")]
+    assert pairs(write(tmp_path / "b.csv", "sku,body\nA1,x\n"), id_column="sku") == [("A1", "x")]
+
+
+def test_the_text_can_be_kept_as_metadata_too(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {"id": "1", "text": "one"})
+    found = list(read_documents(source, metadata_columns=["text"]))
+    assert found == [DocumentRow("1", "one", {"text": "one"})]
+
+
+def test_a_field_of_a_book(tmp_path: Path) -> None:
+    book = "word " * 50_000
+    assert pairs(write(tmp_path / "a.csv", f'id,text\n1,"{book}"\n')) == [("1", book.strip())]
+
+
+def test_a_column_that_parquet_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist([{"body": "x", "n": 1}]), path)
+    assert "no column 'nope'" in str(fault(str(path), text_column="nope"))
+
+
 def test_what_json_cannot_hold_becomes_what_it_can(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     row = {"text": "x", "n": float("nan"), "d": date(2020, 1, 2), "l": [1.5], "v": [0.0] * 99}
@@ -187,11 +211,15 @@ def test_other_faults_of_files(tmp_path: Path) -> None:
     assert "line 3: 1 fields" in str(fault(write(tmp_path / "a.csv", "id,text\n1,x\ny\n")))
     assert "at byte 0" in str(fault(write(tmp_path / "a.txt", b"\xff")))
     assert pairs(write(tmp_path / "b.txt", b"\xe9"), encoding="latin-1") == [("1", "é")]
+    assert "is not utf-16" in str(fault(write(tmp_path / "c.txt", b"abcd"), encoding="utf-16"))
 
 
 def test_a_lone_surrogate_can_be_stored_afterwards(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", '{"id": "\\ud800", "text": "a\\udfffb"}\n')
     assert pairs(source) == [("?", "a?b")]
+    nested = write(tmp_path / "b.jsonl", '{"text": "x", "m": {"\\ud800": ["\\ud801"]}}\n')
+    (found,) = read_documents(nested, metadata_columns=["m"])
+    assert found.metadata == {"m": {"?": ["?"]}}
 
 
 def test_documentation(monkeypatch: pytest.MonkeyPatch) -> None:

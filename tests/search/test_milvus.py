@@ -19,6 +19,7 @@ import pytest
 
 from hpdistill.encoder import unit
 from hpdistill.errors import SearchError, UsageError
+from hpdistill.search._milvus_client import copy_database
 from hpdistill.search.backend import Settings
 from hpdistill.search.document import Document
 from hpdistill.search.milvus import MilvusBackend, create, load
@@ -191,6 +192,19 @@ def test_without_an_address_the_database_is_part_of_the_index(tmp_path: Path) ->
     shutil.rmtree(moved / "milvus.db")
     with pytest.raises(SearchError, match=r"milvus\.db"):
         load(settings(), moved, state, space=SPACE)
+
+
+def test_the_copy_of_a_read_only_database_can_be_written(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    (there / "inner").mkdir(parents=True)
+    (there / "inner/data.parquet").write_bytes(b"x")
+    (there / "state").write_bytes(b"y")
+    for path in (there / "inner/data.parquet", there / "state", there / "inner", there):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    copy_database(there, tmp_path / "copy")
+    assert (tmp_path / "copy/state").stat().st_mode & 0o200
+    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "copy", tmp_path / "copy/inner"))
+    assert (tmp_path / "copy/inner/data.parquet").read_bytes() == b"x"
 
 
 def test_an_index_of_milvus_that_is_half_written_is_not_saved(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_ids_that_are_there(index):
             "the metadata of 'x' is no JSON",
         ),
         ([Document(id="x", metadata={"a": np.nan}), Document(id="y")], "'x' is no JSON"),
+        ([Document(id="x", text=None), Document(id="y")], "the text of 'x' must be text, not None"),
+        ([Document(id="x", metadata=None), Document(id="y")], "'x' must be a dict, not None"),
         ([Document(id="x")], "there are 1 documents but 2 vectors"),
     ],
 )
@@ -84,8 +86,10 @@ def test_vectors_that_are_none(index, vectors, message):
         ({"engine": "ivf-pq", "precision": "int8"}, "takes the precision float32, not int8"),
         ({"options": {"m": 3}}, "the engine flat has no option 'm'; it has none"),
         ({"engine": "hnsw", "options": {"M": 3}}, "it has m, ef_construction, ef_search"),
-        ({"engine": "hnsw", "options": {"m": 0}}, "m must be a whole number of 1 or more, not 0"),
+        ({"engine": "hnsw", "options": {"m": 0}}, "m must be a whole number of 1 to 1024, not 0"),
         ({"engine": "hnsw", "options": {"m": 1}}, "m must be 2 or more"),
+        ({"engine": "hnsw", "options": {"m": 2**40}}, "m must be a whole number of 1 to 1024"),
+        ({"engine": "hnsw", "options": {"ef_construction": 2**40}}, "ef_construction must be a"),
         ({"engine": "ivf-pq", "options": {"pq_m": 5}}, "pq_m must divide the width 32"),
         ({"uri": "http://x:1"}, "the engine flat has no uri"),
         ({"ranges": np.zeros((2, 3))}, "shape (2, 32), not (2, 3)"),
@@ -103,12 +107,55 @@ def test_choices_that_do_not_fit(choices, message):
     [
         ({"k": 0}, "k must be 1 or more, not 0"),
         ({"k": 10, "rescore": 5}, "rescore must be k (10) or more, not 5"),
+        ({"k": 2.5}, "k must be a whole number, not 2.5"),
+        ({"k": "3"}, "k must be a whole number, not '3'"),
+        ({"k": 1, "rescore": 1.5}, "rescore must be a whole number, not 1.5"),
     ],
 )
 def test_numbers_of_hits_that_cannot_be(index, asked, message):
     with pytest.raises(UsageError) as error:
         index.search(VECTORS[:1], **asked)
     assert message in says(error)
+
+
+def test_more_hits_than_memory_could_hold_are_those_that_there_are(index):
+    assert len(index.search(VECTORS[:2], 2**62)[1]) == 10
+    assert len(index.search(VECTORS[:2], np.int64(3))[1]) == 3
+
+
+@pytest.mark.parametrize("ids", ["d0", [0], [None]])
+def test_a_text_is_no_list_of_ids(ids, index):
+    for method in (index.delete, index.get):
+        with pytest.raises(UsageError, match="must be"):
+            method(ids)
+    assert len(index) == 10
+
+
+def test_closed_it_says_so(index, tmp_path):
+    index.close()
+    for use in (
+        lambda: len(index),
+        lambda: index.add(documents(1, 50), VECTORS[:1]),
+        lambda: index.delete(["d0"]),
+        lambda: index.get(["d0"]),
+        lambda: index.search(VECTORS[:1], 1),
+        lambda: index.nearest(VECTORS[:1], 1),
+        lambda: index.save(tmp_path / "index"),
+    ):
+        with pytest.raises(UsageError) as error:
+            use()
+        assert says(error) == "the index is closed"
+    assert not (tmp_path / "index").exists()
+
+
+def test_options_of_searching_are_checked_when_it_is_loaded(tmp_path):
+    with Index.create(space(), engine="hnsw", options={"ef_search": 2**29}) as index:
+        index.add(documents(10), VECTORS[:10])
+        assert index.nearest(VECTORS[:1], 1)[1] == [["d0"]]  # no more than there are
+        index.save(tmp_path)
+    for value in (2**40, 0, "wide"):
+        with pytest.raises(UsageError, match="ef_search must be a whole number"):
+            Index.load(tmp_path, options={"ef_search": value})
 
 
 def test_rescoring_without_kept_vectors():

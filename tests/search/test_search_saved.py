@@ -135,6 +135,48 @@ def test_an_open_index_outlives_a_save_over_it(tmp_path):
             assert len(new) == 50
 
 
+def test_what_another_has_saved_meanwhile_is_not_overwritten(tmp_path):
+    with Index.create(space()) as first:
+        first.add(documents(10), VECTORS[:10])
+        first.save(tmp_path)
+    with Index.load(tmp_path) as one, Index.load(tmp_path) as two:
+        one.add(documents(1, 10), VECTORS[10:11])
+        one.check_unchanged(tmp_path)
+        one.save(tmp_path)
+        one.add(documents(1, 11), VECTORS[11:12])
+        one.save(tmp_path)  # it goes on from its own
+        two.add(documents(1, 20), VECTORS[20:21])
+        for attempt in (two.check_unchanged, two.save):
+            with pytest.raises(RunError, match="was changed by another process meanwhile"):
+                attempt(tmp_path)
+        two.save(tmp_path / "elsewhere")
+    with Index.load(tmp_path) as kept:
+        assert len(kept) == 12
+        assert kept.get(["d20"]) == [None]
+
+
+def test_a_forked_child_leaves_the_index_of_its_parent(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from vectors_for_search import clustered, documents, space
+from hpdistill.search import Index
+index = Index.create(space())
+index.add(documents(10), clustered(10))
+child = os.fork()
+if not child:
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+index.add(documents(10, 10), clustered(10, seed=1))
+index.save(Path(sys.argv[1]))
+"""
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), here], check=True, timeout=60)
+    with Index.load(tmp_path) as index:
+        assert len(index) == 20
+
+
 def test_changes_that_are_not_saved_are_not_on_disk(tmp_path):
     with Index.create(space()) as index:
         index.add(documents(10), VECTORS[:10])

@@ -1,5 +1,6 @@
 """The `hpd` command. The only room that prints; one module a command group."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,6 +47,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     from hpdistill.cli._shared import err
 
+    for stream in (sys.stdin, sys.stdout):
+        # A byte or a character that the locale does not know is no reason to end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(arguments)
     except SystemExit as ending:

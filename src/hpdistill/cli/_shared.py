@@ -1,6 +1,7 @@
 """What every command shares: the consoles, progress bars, JSON output, clean endings."""
 
 import importlib.util
+import io
 import json
 import sys
 import time
@@ -40,9 +41,17 @@ _UNBOUNDED = 10_000
 
 
 def print_json(command: str, rows: list[dict[str, Any]]) -> None:
-    """Print the one object that every `--json` prints."""
+    """Print the one object that every `--json` prints, in UTF-8 whatever the locale is."""
     document = {"command": command, "versions": versions(), "machine": machine(), "rows": rows}
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Bytes that were no UTF-8, in an argument say, have become lone surrogates.
+    data = text.encode("utf-8", "replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        sys.stdout.write(data.decode("utf-8"))
 
 
 def print_table(table: "Table") -> None:

@@ -143,7 +143,7 @@ def index(
     from hpdistill.corpus.documents import read_documents
     from hpdistill.errors import UsageError
     from hpdistill.search import Index, Space
-    from hpdistill.search.build import build_index
+    from hpdistill.search.build import build_index, check_place, has_embedded
 
     choices = _Choices(
         engine=engine,
@@ -184,12 +184,18 @@ def index(
         else:
             choices.check(out, space, overwrite=overwrite)
 
+        def check() -> None:
+            if old is not None:
+                old.check_unchanged(out)
+            else:
+                check_place(out, overwrite=overwrite)
+
         def make(count: int, vectors: "Embeddings") -> Index:
             if old is not None:
                 return old
             return choices.create(out, space, count, vectors, overwrite=overwrite)
 
-        rows = reader if old is None else _new(reader, old)
+        rows = reader if old is None else _new(reader, old, going_on=has_embedded(out))
         built_index, built = build_index(
             out,
             rows,
@@ -197,6 +203,7 @@ def index(
             key=_key(queries, documents, doc_encoder, doc_precision, chosen),
             dim=chosen,
             make=make,
+            check=check,
             block=documents.block,
             overwrite=overwrite,
             report=report,
@@ -251,6 +258,12 @@ class _Choices:
     collection: str | None
     options: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        from hpdistill.errors import UsageError
+
+        if self.collection is not None and self.engine is not Engine.milvus:
+            raise UsageError(f"--collection {self.collection} is a choice of --engine milvus")
+
     def check(self, out: Path, space: "Space", *, overwrite: bool) -> None:
         """Refuse, before the work, what cannot be made."""
         from hpdistill.search.build import check_new_index
@@ -292,14 +305,11 @@ class _Choices:
 
 def _check_out(out: Path, choices: _Choices, *, overwrite: bool, add: bool) -> None:
     """Refuse, before a model is loaded, what cannot be written."""
-    from hpdistill.errors import RunError, UsageError
+    from hpdistill.errors import UsageError
+    from hpdistill.search.build import check_place
 
     if not add:
-        if out.exists() and not overwrite:
-            raise RunError(f"{out} exists already", hint="Give another name, --overwrite or --add.")
-        is_index = (out / "index.json").is_file() or (out.is_dir() and not any(out.iterdir()))
-        if out.exists() and not is_index:
-            raise RunError(f"{out} is there already and is no index", hint="Give another name.")
+        check_place(out, overwrite=overwrite)
         return
     if overwrite:
         raise UsageError("--add and --overwrite exclude each other")
@@ -357,15 +367,19 @@ def _key(
     return {"model": f"teacher of {queries.space}", "model precision": precision.value, "dim": dim}
 
 
-def _new(reader: Any, old: "Index") -> Any:  # noqa: ANN401 - an iterator of rows
-    """Documents that are to be added, refused at once where one is there."""
+def _new(reader: Any, old: "Index", *, going_on: bool) -> Any:  # noqa: ANN401 - an iterator of rows
+    """Documents that are to be added, refused at once where one is there.
+
+    An interrupted call may have added some to a collection of Milvus.
+    """
+    going_on = going_on and old.engine == "milvus"
     from itertools import islice
 
     from hpdistill.errors import SearchError
 
     while batch := list(islice(reader, 1000)):
         for row, there in zip(batch, old.get([row.id for row in batch]), strict=True):
-            if there is not None:
+            if there is not None and not (going_on and there.text == row.text):
                 raise SearchError(
                     f"the id {row.id!r} is in the index already",
                     hint="Leave it out, or build the index again with --overwrite.",

@@ -107,6 +107,8 @@ def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel"
 
 def _queries(*, prompt: bool) -> Iterator[str]:
     """Lines of standard input: up to an empty one if they are typed, all others if not."""
+    if sys.stdin is None:  # closed by the shell
+        return
     if not sys.stdin.isatty():
         # Not iter(stdin): a program that writes queries and waits for answers gets them at once.
         yield from (line for text in iter(sys.stdin.readline, "") if (line := text.strip()))

@@ -83,6 +83,11 @@ def reading(path: Path, *, encoding: str = "utf-8") -> Iterator[None]:
             f"{path} is not {encoding}: {error.reason} at byte {place}{of}",
             hint="Name its encoding with --encoding, or pass --errors replace (or ignore).",
         ) from error
+    except UnicodeError as error:
+        # Of the codec as a whole: UTF-16 without a byte order mark.
+        raise CorpusError(
+            f"{path} is not {encoding}: {error}", hint="Name its encoding with --encoding."
+        ) from error
     except FileNotFoundError as error:
         raise CorpusError(f"{path} does not exist", hint="Check the path.") from error
     except IsADirectoryError as error:

@@ -9,6 +9,8 @@ from hpdistill.errors import CorpusError
 
 __all__ = ["FORMATS", "file_format", "table_rows"]
 
+csv.field_size_limit(2**31 - 1)  # not 131,072 characters: a document may be a book
+
 FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
 """File formats by suffix; each but `.parquet` also with `.gz` behind it."""
 
@@ -26,8 +28,8 @@ def file_format(path: Path) -> str:
         return suffixes[-1]
     raise CorpusError(
         f"{path} is of no format that hpdistill reads",
-        hint=f"Allowed: {', '.join(FORMATS)} (text formats also with .gz), hf:DATASET, allnli, "
-        "pydoc.",
+        hint=f"Allowed: {', '.join(FORMATS)} (text formats also with .gz), hf:DATASET, allnli "
+        "(to distil on), pydoc.",
     )
 
 

@@ -122,11 +122,14 @@ class _Columns:
         """The columns that make up the text."""
         if self._text is not None:
             return [choose_column(names, self._text, where)]
-        rest = [name for name in names if name not in (*_IDS, _TITLE, *self.metadata)]
-        if not rest and _TITLE in names:
-            return [_TITLE]
+        # Kept with the document, a column of texts is one still.
+        kept = {*self.metadata} - {"text", "sentence"}
+        rest = [name for name in names if name not in (*_IDS, _TITLE, self._id, *kept)]
+        title = [_TITLE] if _TITLE in names and self._id != _TITLE else []
+        if not rest and title:
+            return title
         text = choose_column(rest, None, where, option="--text-column")
-        return [_TITLE, text] if _TITLE in names else [text]
+        return [*title, text]
 
     def id(self, row: _Row, where: str) -> str:
         """The id of a row: that of its column, else its number.
@@ -245,6 +248,8 @@ def _table_rows(path: Path, encoding: str, errors: str) -> Iterator[_Row]:
 def _wanted(path: Path, text: str | None, named: Sequence[str | None]) -> list[str]:
     """Columns of a Parquet file to read: others may be vectors, larger than all the rest."""
     there = [name for name, _ in columns(path)]
+    if text is not None:
+        choose_column(there, text, str(path))
     usual = (*_IDS, _TITLE, "text", "sentence") if text is None else _IDS
     wanted = [name for name in there if name in (*usual, *named)]
     known = text is not None or {"text", "sentence"} & set(wanted)
@@ -273,7 +278,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {_encodable(str(key)): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return value if value is None or isinstance(value, int) else _encodable(str(value))

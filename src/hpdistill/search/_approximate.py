@@ -29,6 +29,16 @@ hnsw: `m` links a vector (32), `ef_construction` and `ef_search` candidates look
 vectors to come, as far as the first block has 39 vectors for each), `nprobe` lists looked at
 (2 x the square root of `nlist`), `pq_m` bytes a vector (a quarter of the dimensions, at most).
 """
+MOST: Mapping[str, int] = {
+    "m": 2**10,
+    "ef_construction": 2**20,
+    "ef_search": 2**30,
+    "nlist": 2**24,
+    "nprobe": 2**24,
+    "pq_m": 2**16,
+    "expected": 2**40,
+}
+"""The largest number of each option; beyond it FAISS fails in ways of its own."""
 _CENTROIDS = 256
 """What a byte of a product quantiser can say, and so the fewest vectors it can be trained on."""
 _PER_LIST = 39
@@ -48,8 +58,8 @@ def check_options(engine: Engine, options: Mapping[str, Any], dim: int) -> None:
                 f"the engine {engine} has no option {name!r}; "
                 f"it has {', '.join(allowed) if allowed else 'none'}"
             )
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name} must be a whole number of 1 or more, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST[name]:
+            raise UsageError(f"{name} must be a whole number of 1 to {MOST[name]}, not {value!r}")
     if dim % options.get("pq_m", 1):
         raise UsageError(f"pq_m must divide the width {dim} of the vectors, not {options['pq_m']}")
     if options.get("m", 2) < 2:
@@ -162,7 +172,7 @@ class Approximate:
             nprobe = options.get("nprobe", max(8, round(2 * math.sqrt(self._index.nlist))))
             nprobe = min(nprobe, self._index.nlist)
             return faiss.SearchParametersIVF(nprobe=nprobe, sel=selector), (selector, bits)
-        wide = max(options.get("ef_search", 64), k)
+        wide = max(min(options.get("ef_search", 64), self.rows), k)
         return faiss.SearchParametersHNSW(efSearch=wide, sel=selector), (selector, bits)
 
     def _graph(self) -> Any:  # noqa: ANN401 - FAISS has no types

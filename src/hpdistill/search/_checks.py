@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
+from operator import index
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ __all__ = [
     "check_documents",
     "check_new",
     "check_search_options",
+    "checked_ids",
     "checked_ranges",
     "checked_vectors",
 ]
@@ -31,14 +33,16 @@ _SEARCH_OPTIONS: Mapping[Engine, str] = {
 """What can be chosen anew for an index that is there; the rest is built into it."""
 
 
-def check_search_options(engine: Engine, names: Iterable[str]) -> None:
+def check_search_options(engine: Engine, options: Mapping[str, Any]) -> None:
     """Refuse options that the engine does not have when it searches.
 
     Raises:
-        UsageError: One of them is none.
+        UsageError: One of them is none, or Milvus is to search by something other than an object.
     """
     allowed = _SEARCH_OPTIONS.get(engine, "none")
-    for name in names:
+    for name, value in options.items():
+        if name == "search_params" == allowed and not isinstance(value, Mapping):
+            raise UsageError(f"{name} must be an object of JSON, not {value!r}")
         if name != allowed:
             raise UsageError(
                 f"the engine {engine} has no option {name!r} of searching; it has {allowed}"
@@ -114,6 +118,21 @@ def checked_vectors(vectors: Embeddings, dim: int, what: str) -> Embeddings:
     return vectors
 
 
+def checked_ids(ids: Iterable[str]) -> list[str]:
+    """Ids as a list.
+
+    Raises:
+        UsageError: They are a single text, whose letters would be taken for ids, or one is no text.
+    """
+    if isinstance(ids, str):
+        raise UsageError(f"ids must be a list of ids, not the text {ids!r}")
+    ids = list(ids)
+    for one in ids:
+        if not isinstance(one, str):
+            raise UsageError(f"an id must be text, not {one!r}")
+    return ids
+
+
 def check_documents(documents: Sequence[Document], vectors: int) -> None:
     """Refuse documents that cannot be stored.
 
@@ -132,6 +151,12 @@ def check_documents(documents: Sequence[Document], vectors: int) -> None:
         if document.id in seen:
             raise UsageError(f"two documents have the id {document.id!r}")
         seen.add(document.id)
+        if not isinstance(document.text, str):
+            raise UsageError(f"the text of {document.id!r} must be text, not {document.text!r:.40}")
+        if not isinstance(document.metadata, Mapping):
+            raise UsageError(
+                f"the metadata of {document.id!r} must be a dict, not {document.metadata!r:.40}"
+            )
         try:
             document.id.encode()
             if document.metadata:
@@ -162,6 +187,11 @@ def check_depth(k: int, rescore: int | None, engine: Engine, settings: Settings)
     Raises:
         UsageError: `k` or `rescore` is too small, or there is nothing to rescore with.
     """
+    for name, value in (("k", k), ("rescore", k if rescore is None else rescore)):
+        try:
+            index(value)
+        except TypeError as error:
+            raise UsageError(f"{name} must be a whole number, not {value!r}") from error
     if k < 1:
         raise UsageError(f"k must be 1 or more, not {k}")
     if rescore is None:

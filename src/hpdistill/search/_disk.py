@@ -28,12 +28,12 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.search import local
-from hpdistill.search._approximate import Approximate
+from hpdistill.search._approximate import Approximate, check_options
 from hpdistill.search._checks import check_choices, check_search_options, checked_ranges
 from hpdistill.search.backend import Backend, Engine, Settings
 from hpdistill.search.space import Space
 
-__all__ = ["Saved", "open_index", "save_index"]
+__all__ = ["Saved", "check_generation", "holds_nothing", "open_index", "save_index"]
 
 _FORMAT = 2
 _POINTER = "index.json"
@@ -53,16 +53,27 @@ class Saved:
     count: int
 
 
-def save_index(path: Path, saved: Saved, backend: Backend) -> None:
+def save_index(path: Path, saved: Saved, backend: Backend, *, known: int | None) -> int:
     """Write an index to a directory; see `Index.save`.
 
+    Args:
+        path: The directory.
+        saved: What to say about the index.
+        backend: Writes the files.
+        known: The generation there that the index goes on from; None if from none.
+
+    Returns:
+        The generation that it is now.
+
     Raises:
-        RunError: The disk is full, the place cannot be written, or it holds something else.
+        RunError: The disk is full, the place cannot be written, it holds something else, or
+            another generation than `known`.
     """
     if path.exists() and (not path.is_dir() or _is_something_else(path)):
         raise RunError(f"{path} is there already and is no index", hint="Give another name.")
     make_directory(path)
     with clear_os_errors(path), _alone(path):
+        check_generation(path, known)
         remove_leftovers(path)
         number = 1 + max((_number(old) for old in path.glob(f"{_PREFIX}*")), default=0)
         directory = path / f"{_PREFIX}{number:06d}"
@@ -83,12 +94,46 @@ def save_index(path: Path, saved: Saved, backend: Backend) -> None:
         for old in path.glob(f"{_PREFIX}*"):
             if old != directory:
                 shutil.rmtree(old, ignore_errors=True)
+    return number
+
+
+def check_generation(path: Path, known: int | None) -> None:
+    """Refuse a place whose index is not the one that is gone on from.
+
+    Args:
+        path: Of the index.
+        known: Its generation when it was loaded or saved; None if it was neither.
+
+    Raises:
+        RunError: Another process has saved there since.
+    """
+    if known is None or not (path / _POINTER).exists():
+        return
+    if _read(path).get("generation") != known:
+        raise RunError(
+            f"the index at {path} was changed by another process meanwhile",
+            hint="Nothing was written. Load it again, and add again what is to be added.",
+        )
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether nothing is lost if an index is put there: at most remains of a save that was killed.
+
+    Args:
+        path: Of the index to come; need not exist.
+    """
+    if not path.exists():
+        return True
+    return path.is_dir() and not (path / _POINTER).exists() and not _is_something_else(path)
 
 
 def open_index(
     path: Path, *, space: Space | None, mmap: bool, options: Mapping[str, Any]
-) -> tuple[Saved, Backend]:
+) -> tuple[Saved, Backend, int]:
     """Open an index; see `Index.load`.
+
+    Returns:
+        What is said about it, what searches, and its generation.
 
     Raises:
         SearchError: There is none, it is damaged, or of another space.
@@ -100,10 +145,13 @@ def open_index(
         if space is not None:
             saved.space.check(space)
         check_search_options(saved.engine, options)
+        if saved.engine != "milvus":
+            check_options(saved.engine, options, saved.space.dim)
         saved.settings.options = {**saved.settings.options, **options}
         try:
             _check_files(directory, pointer["files"])
-            return saved, _open(saved, directory, pointer["state"], mmap=mmap)
+            backend = _open(saved, directory, pointer["state"], mmap=mmap)
+            return saved, backend, pointer["generation"]
         except (SearchError, FileNotFoundError) as error:
             # Another process may have saved meanwhile, and removed this generation.
             if not last and _read(path).get("generation") != pointer.get("generation"):
@@ -111,6 +159,8 @@ def open_index(
             if isinstance(error, SearchError):
                 raise
             raise SearchError(f"the index at {path} lacks {error.filename}") from error
+        except PermissionError as error:
+            raise SearchError(f"cannot read {error.filename}: permission denied") from error
     raise AssertionError
 
 

@@ -144,6 +144,10 @@ def copy_database(source: Path, target: Path) -> None:
             )
             # It merges its files in the background.
             if _files(source) == before:
+                # A saved index may be read-only; its copy is written to.
+                for place in (target, *target.rglob("*")):
+                    if place.is_dir():
+                        place.chmod(0o700)
                 return
         shutil.rmtree(target, ignore_errors=True)
     raise SearchError(f"{source} changes all the time, so that it cannot be copied")
@@ -165,7 +169,7 @@ def _link_or_copy(source: str, target: str) -> str:
         with suppress(OSError):
             os.link(source, target)
             return target
-    return shutil.copy2(source, target)
+    return str(shutil.copyfile(source, target))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What Milvus takes: settings, documents, and ids in its filters."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hpdistill.errors import SearchError, UsageError
 from hpdistill.search.backend import Settings
@@ -85,6 +85,10 @@ def check_settings(settings: Settings, *, lite: bool) -> None:
     if unknown:
         raise UsageError(
             f"the engine milvus has no option {unknown[0]!r}; allowed: {', '.join(_OPTIONS)}"
+        )
+    if not isinstance(settings.options.get("search_params", {}), Mapping):
+        raise UsageError(
+            f"search_params must be an object of JSON, not {settings.options['search_params']!r}"
         )
     if settings.precision == "int8" or settings.keep == "int8":
         raise SearchError("the engine milvus takes no int8 vectors; allowed: float32, binary")

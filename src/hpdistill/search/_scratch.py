@@ -44,11 +44,17 @@ def scratch_directory(owner: object) -> tuple[Path, Callable[[], object]]:
     lock = os.open(unheld, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     unheld.rename(_lock_of(directory))
-    return directory, weakref.finalize(owner, _remove, directory, lock)
+    return directory, weakref.finalize(owner, _remove_own, directory, lock, os.getpid())
 
 
 def _lock_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.lock")
+
+
+def _remove_own(directory: Path, lock: int, maker: int) -> None:
+    # A forked child has a copy of the owner, which the parent goes on using.
+    if os.getpid() == maker:
+        _remove(directory, lock)
 
 
 def _remove(directory: Path, lock: int) -> None:

@@ -33,13 +33,22 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.progress import Report, silent
+from hpdistill.search._disk import holds_nothing
 from hpdistill.search.backend import Settings
 from hpdistill.search.document import Document
 from hpdistill.search.index import Index
 from hpdistill.search.space import Space
 from hpdistill.vectorfile import open_vectors
 
-__all__ = ["Built", "Row", "build_index", "check_new_index", "create_index"]
+__all__ = [
+    "Built",
+    "Row",
+    "build_index",
+    "check_new_index",
+    "check_place",
+    "create_index",
+    "has_embedded",
+]
 
 _BLOCK = 8192
 _OURS = (
@@ -78,6 +87,7 @@ def build_index(
     key: Mapping[str, object],
     dim: int,
     make: Callable[[int, Embeddings], Index],
+    check: Callable[[], None] = lambda: None,
     block: int = _BLOCK,
     overwrite: bool = False,
     report: Report = silent,
@@ -92,6 +102,8 @@ def build_index(
         dim: Width of the vectors.
         make: Gives the index to add to, from the number of documents and all their vectors,
             memory-mapped, of shape (documents, dim).
+        check: Called first, when no other process is at the same work: refuses a place where one
+            has finished since the caller looked.
         block: Texts in a call of `encode`, and so lost at most when it is interrupted.
         overwrite: Drop what an interrupted call with another key or other texts has left.
         report: Progress.
@@ -104,8 +116,10 @@ def build_index(
         RunError: The disk is full, or there are unfinished vectors of something else.
         SearchError: The index refuses a document.
     """
+    out = out.absolute()  # "." has no name to put beside
     work = _work(out)
     with _alone(work):
+        check()
         remove_leftovers(work)
         count, digest = _spool(work / "documents.jsonl", rows, report)
         started = time.perf_counter()
@@ -115,7 +129,9 @@ def build_index(
         vectors: Embeddings = np.load(work / "vectors.npy", mmap_mode="r", allow_pickle=False)
         index = make(count, vectors)
         try:
-            _add(index, work / "documents.jsonl", vectors, report)
+            # A collection of Milvus has at once what is added; others have it when they are saved.
+            going_on = index.engine == "milvus" and resumed == count
+            _add(index, work / "documents.jsonl", vectors, report, going_on=going_on)
             index.save(out)
         except BaseException:
             index.close()
@@ -128,6 +144,33 @@ def build_index(
         encode_seconds=encoded - started,
         build_seconds=time.perf_counter() - encoded,
     )
+
+
+def has_embedded(out: Path) -> bool:
+    """Whether an interrupted call has embedded all documents, and perhaps added some.
+
+    Args:
+        out: Directory of the index.
+    """
+    return (_work(out) / "vectors.json").is_file()
+
+
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place for a new index that holds something.
+
+    Args:
+        out: Directory of the index to come.
+        overwrite: Whether an index that is there may go.
+
+    Raises:
+        RunError: There is an index, or something else.
+    """
+    if holds_nothing(out):
+        return
+    if not (out / "index.json").is_file():
+        raise RunError(f"{out} is there already and is no index", hint="Give another name.")
+    if not overwrite:
+        raise RunError(f"{out} exists already", hint="Give another name, --overwrite or --add.")
 
 
 def check_new_index(out: Path, space: Space, *, overwrite: bool, **choices: Any) -> None:  # noqa: ANN401
@@ -206,6 +249,7 @@ def _is_own(out: Path, uri: str, collection: str) -> bool:
 
 
 def _work(out: Path) -> Path:
+    out = out.absolute()
     return out.with_name(f"{out.name}.unfinished")
 
 
@@ -275,13 +319,14 @@ def _embed(
     """
     path, done = work / "vectors.npy", work / "vectors.json"
     if path.is_file():
-        before = read_json(done) if done.is_file() else {}
+        before = _finished(path, done)
         if before.get("of") == facts:
             return count, int(before["truncated"])
-        if done.is_file() and not overwrite:
+        if before and not overwrite:
             raise RunError(
                 f"{work} holds vectors of another corpus or model",
-                hint="Give another name to keep them, or --overwrite to drop them.",
+                hint="Give another name to keep them, or --overwrite to drop them; or remove that "
+                "folder.",
             )
         path.unlink()
     done.unlink(missing_ok=True)
@@ -299,12 +344,28 @@ def _embed(
         return file.resumed, file.truncated
 
 
-def _add(index: Index, documents: Path, vectors: Embeddings, report: Report) -> None:
+def _finished(path: Path, done: Path) -> dict[str, Any]:
+    """What finished vectors are of; empty if they are not finished, or damaged."""
+    try:
+        np.load(path, mmap_mode="r", allow_pickle=False)
+        return dict(json.loads(done.read_text("utf-8")))
+    except (OSError, EOFError, ValueError, TypeError):
+        return {}
+
+
+def _add(
+    index: Index, documents: Path, vectors: Embeddings, report: Report, *, going_on: bool
+) -> None:
     source = _documents(documents)
     start = 0
     while start < len(vectors):
         first = _TRAINING if index.engine == "ivf-pq" and start == 0 else _BLOCK
         batch = list(islice(source, first))
-        index.add(batch, np.asarray(vectors[start : start + len(batch)]))
+        block = np.asarray(vectors[start : start + len(batch)])
         start += len(batch)
+        if going_on:
+            there = index.get([document.id for document in batch])
+            left = [number for number, one in enumerate(there) if one is None]
+            batch, block = [batch[number] for number in left], block[left]
+        index.add(batch, block)
         report("indexing", start, len(vectors))

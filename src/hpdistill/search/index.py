@@ -1,7 +1,8 @@
 """Documents by their vectors: build, change, save, load, search."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +48,9 @@ class Index:
         self._backend = backend
         self._lock = ReadWriteLock()
         self._saving = threading.Lock()
+        self._closed = False
+        # Of each place that it was loaded from or saved to.
+        self._generations: dict[Path, int] = {}
 
     @classmethod
     def create(
@@ -121,8 +125,13 @@ class Index:
             SearchError: There is none, it is damaged, or of another space.
             UsageError: A package is missing, or the engine has no such option of searching.
         """
-        saved, backend = disk.open_index(Path(path), space=space, mmap=mmap, options=options or {})
-        return cls(saved.space, saved.engine, saved.settings, backend)
+        path = Path(path)
+        saved, backend, generation = disk.open_index(
+            path, space=space, mmap=mmap, options=options or {}
+        )
+        index = cls(saved.space, saved.engine, saved.settings, backend)
+        index._generations[path.resolve()] = generation
+        return index
 
     @property
     def space(self) -> Space:
@@ -147,17 +156,17 @@ class Index:
     @property
     def vector_bytes(self) -> int:
         """Bytes of the vectors that are searched, with their graph or lists if they have any."""
-        with self._lock.reading():
+        with self._reading():
             return self._backend.vector_bytes
 
     @property
     def kept_bytes(self) -> int:
         """Bytes of the vectors kept beside those."""
-        with self._lock.reading():
+        with self._reading():
             return self._backend.kept_bytes
 
     def __len__(self) -> int:
-        with self._lock.reading():
+        with self._reading():
             return self._backend.count()
 
     def add(self, documents: Sequence[Document], vectors: Embeddings) -> None:
@@ -181,7 +190,7 @@ class Index:
         if not documents:
             return
         ids = [document.id for document in documents]
-        with self._lock.writing():
+        with self._writing():
             checks.check_new(self._backend.known(ids))
             fitted = self._settings.ranges is None and "int8" in (self.precision, self.keep)
             if fitted:
@@ -201,9 +210,12 @@ class Index:
 
         Returns:
             How many were there.
+
+        Raises:
+            UsageError: `ids` is a single text, or one of them is no text.
         """
-        wanted = list(dict.fromkeys(ids))
-        with self._lock.writing():
+        wanted = list(dict.fromkeys(checks.checked_ids(ids)))
+        with self._writing():
             return self._backend.delete(wanted)
 
     def search(
@@ -223,8 +235,9 @@ class Index:
             UsageError: Shapes, numbers or `k` are wrong, or there is nothing to rescore with.
         """
         queries = self._checked(queries, k, rescore)
-        with self._lock.reading():
-            scores, ids = self._found(queries, k, rescore)
+        with self._reading():
+            # No larger arrays than there can be hits.
+            scores, ids = self._found(queries, min(k, max(1, self._backend.count())), rescore)
             wanted = list(dict.fromkeys(one for row in ids for one in row if one))
             found = dict(zip(wanted, self._backend.get(wanted), strict=True))
         return [
@@ -247,13 +260,27 @@ class Index:
             UsageError: Shapes, numbers or `k` are wrong, or there is nothing to rescore with.
         """
         queries = self._checked(queries, k, rescore)
-        with self._lock.reading():
+        with self._reading():
             return self._found(queries, k, rescore)
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:
-        """Documents by their ids; None for one that is not there."""
-        with self._lock.reading():
+        """Documents by their ids; None for one that is not there.
+
+        Raises:
+            UsageError: `ids` is a single text, or one of them is no text.
+        """
+        ids = checks.checked_ids(ids)
+        with self._reading():
             return self._backend.get(ids)
+
+    def check_unchanged(self, path: Path) -> None:
+        """Refuse to go on with an index on disk that is not as it was loaded or saved.
+
+        Raises:
+            RunError: Another process has saved to `path` since.
+        """
+        path = Path(path)
+        disk.check_generation(path, self._generations.get(path.resolve()))
 
     def save(self, path: Path) -> None:
         """Write the index to a directory, in the place of the one that may be there.
@@ -261,20 +288,27 @@ class Index:
         Killed at any moment, it leaves the old one or the new one.
 
         Raises:
-            RunError: The disk is full, the place cannot be written, or it holds something else.
+            RunError: The disk is full, the place cannot be written, it holds something else, or
+                the index there was loaded from it or saved to it before, and another process has
+                changed it since.
         """
-        with self._saving, self._lock.reading():
+        path = Path(path)
+        with self._saving, self._reading():
             saved = disk.Saved(
                 space=self._space,
                 engine=self._engine,
                 settings=self._settings,
                 count=self._backend.count(),
             )
-            disk.save_index(Path(path), saved, self._backend)
+            place = path.resolve()
+            self._generations[place] = disk.save_index(
+                path, saved, self._backend, known=self._generations.get(place)
+            )
 
     def close(self) -> None:
         """Let go of files and connections; the index cannot be used any more."""
         with self._lock.writing():
+            self._closed = True
             self._backend.close()
 
     def __enter__(self) -> Self:
@@ -288,6 +322,22 @@ class Index:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock.reading():
+            self._check_open()
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock.writing():
+            self._check_open()
+            yield
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the index is closed", hint="Load it again.")
+
     def _checked(self, queries: Embeddings, k: int, rescore: int | None) -> Embeddings:
         checks.check_depth(k, rescore, self._engine, self._settings)
         return checks.checked_vectors(queries, self._space.dim, "queries")
@@ -295,4 +345,5 @@ class Index:
     def _found(self, queries: Embeddings, k: int, rescore: int | None) -> Found:
         if not len(queries):
             return np.empty((0, k), np.float32), []
-        return self._backend.search(queries, k, rescore)
+        # FAISS takes no integers of NumPy.
+        return self._backend.search(queries, int(k), rescore and int(rescore))

@@ -6,8 +6,6 @@ Milvus Lite database to itself, which is part of what `save` writes.
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from hpdistill.search._milvus_limits import (
     check_settings,
     expressions,
 )
+from hpdistill.search._scratch import scratch_directory
 from hpdistill.search.backend import Found, Settings
 from hpdistill.search.document import Document
 from hpdistill.search.space import Space
@@ -101,16 +100,24 @@ def _open(
     """Connect to an address; without one, to a copy of what was saved, or to an empty database."""
     if uri is not None:
         return MilvusBackend(settings, connect(uri), collection)
-    own = Path(tempfile.mkdtemp(prefix="hpdistill-milvus-"))
+    own = _OwnDatabase()
     try:
         if saved is not None:
             # Opened, a database writes to its files, and those of a saved index never change.
-            with clear_os_errors(own, hint="Make room, or set TMPDIR to a place that has."):
-                copy_database(saved, own / _DATABASE)
-        return MilvusBackend(settings, connect(str(own / _DATABASE)), collection, own=own)
+            with clear_os_errors(own.path, hint="Make room, or set TMPDIR to a place that has."):
+                copy_database(saved, own.path)
+        return MilvusBackend(settings, connect(str(own.path)), collection, own=own)
     except BaseException:
-        shutil.rmtree(own, ignore_errors=True)
+        own.remove()
         raise
+
+
+class _OwnDatabase:
+    """A place for a database that is this index's own, while it is open."""
+
+    def __init__(self) -> None:
+        directory, self.remove = scratch_directory(self)
+        self.path = directory / _DATABASE
 
 
 class MilvusBackend:
@@ -122,7 +129,7 @@ class MilvusBackend:
         connection: Connection,
         collection: str,
         *,
-        own: Path | None = None,
+        own: _OwnDatabase | None = None,
     ) -> None:
         self._settings = settings
         self._connection = connection
@@ -281,14 +288,14 @@ class MilvusBackend:
         if self._own is None:
             return {"uri": self._connection.uri, "collection": self._collection}
         with clear_os_errors(directory):
-            copy_database(self._own / _DATABASE, directory / _DATABASE)
+            copy_database(self._own.path, directory / _DATABASE)
         return {"uri": None, "collection": self._collection}
 
     def close(self) -> None:
         """Let go of the connection, and of a database of its own."""
         self._connection.close()
         if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
+            self._own.remove()
 
     @property
     def vector_bytes(self) -> int:

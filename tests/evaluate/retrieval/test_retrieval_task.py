@@ -180,6 +180,7 @@ def test_names_the_file_and_line_of_a_malformed_row(tmp_path: Path, line: str, r
         ("q1\td1\t0.5\n", "'0.5' is not a grade"),
         ("q1\td1\tnan\n", "'nan' is not a grade"),
         ("q1\td1\tinf\n", "'inf' is not a grade"),
+        ("q1\td1\t99999999999999999999\n", "is not a grade; allowed: whole numbers to 10000"),
     ],
 )
 def test_names_the_line_of_a_malformed_judgement(tmp_path: Path, row: str, reason: str) -> None:

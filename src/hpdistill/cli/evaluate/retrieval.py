@@ -195,19 +195,19 @@ def retrieval(
             rows.append(measure_bm25(task, rows[0]))
     notes = [_described(task), *task.notes, *bench.notes]
     tables = _tables(rows, notes)
-    if markdown is not None:
-        with atomic_path(markdown) as temporary:
-            temporary.write_text("\n".join(table.to_markdown() for table in tables), "utf-8")
-    if plot is not None:
-        pictures = plot_retrieval(rows, plot)
-        notes.append(f"Pictures: {', '.join(map(str, pictures))}")
+    # Printed before files are written: what was measured is there whatever becomes of those.
     if as_json:
         print_json("eval retrieval", rows)
         print_notes(err, notes)
     else:
         for table in tables:
             print_table(table)
-        print_notes(out, notes[-1:] if plot is not None else [])
+    if markdown is not None:
+        with atomic_path(markdown) as temporary:
+            temporary.write_text("\n".join(table.to_markdown() for table in tables), "utf-8")
+    if plot is not None:
+        pictures = plot_retrieval(rows, plot)
+        print_notes(err if as_json else out, [f"Pictures: {', '.join(map(str, pictures))}"])
 
 
 class _Bench:

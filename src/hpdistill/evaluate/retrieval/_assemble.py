@@ -108,6 +108,10 @@ def assemble(
     )
 
 
+_MOST = 10_000
+"""The scorer counts up to the highest grade; those of TREC end at 4."""
+
+
 def grade(value: object, where: str) -> int:
     """A relevance judgement as a whole number.
 
@@ -116,11 +120,13 @@ def grade(value: object, where: str) -> int:
     """
     try:
         number = float(value)  # type: ignore[arg-type]
-        if number == int(number):
+        if number == int(number) and abs(number) <= _MOST:
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise EvaluationError(f"{where}: {str(value)[:40]!r} is not a grade; allowed: whole numbers")
+    raise EvaluationError(
+        f"{where}: {str(value)[:40]!r} is not a grade; allowed: whole numbers to {_MOST}"
+    )
 
 
 def _texts(

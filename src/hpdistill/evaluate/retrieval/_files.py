@@ -82,6 +82,7 @@ def table(path: Path) -> Iterator[tuple[int, list[str]]]:
             if line.strip():
                 yield number, line.rstrip("\r\n").split("\t")
         return
+    csv.field_size_limit(2**31 - 1)  # not 131,072 characters: a document may be a book
     reader = csv.reader(lines(path, newline=""), strict=True)
     try:
         for row in reader:

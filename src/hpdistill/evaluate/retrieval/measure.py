@@ -154,7 +154,11 @@ def measure_retrieval(
     rows: list[dict[str, Any]] = []
     reference: NDArray[np.float64] | None = None
     for entrant in entrants:
-        for setting in matrix.settings(entrant.width):
+        settings = list(matrix.settings(entrant.width))
+        for setting in settings:
+            # All of them before the first is measured: what is refused would lose what is done.
+            _created(entrant, setting, matrix.options).close()
+        for setting in settings:
             row, mrr = _measure(task, entrant, setting, matrix, threads)
             row |= {
                 "retention": 1.0 if reference is None else _ratio(mrr, reference),
@@ -262,6 +266,26 @@ def _measure(
     return row, mrr
 
 
+def _created(
+    entrant: Entrant,
+    setting: Setting,
+    options: Mapping[Engine, Mapping[str, Any]],
+    ranges: NDArray[np.float32] | None = None,
+) -> Index:
+    """An empty index for an entrant's documents."""
+    chosen = dict(options.get(setting.engine, {}))
+    if setting.engine == "ivf-pq":
+        chosen.setdefault("expected", len(entrant.documents))
+    return Index.create(
+        Space(id="measured", dim=setting.dim, model=entrant.name),
+        engine=setting.engine,
+        precision=setting.precision,
+        keep=setting.keep,
+        ranges=ranges,
+        options=chosen,
+    )
+
+
 @contextmanager
 def _built(
     task: RetrievalTask,
@@ -270,21 +294,11 @@ def _built(
     options: Mapping[Engine, Mapping[str, Any]],
 ) -> Iterator[tuple[Index, float]]:
     """An index of an entrant's documents, ids only, and the seconds that adding them took."""
-    chosen = dict(options.get(setting.engine, {}))
-    if setting.engine == "ivf-pq":
-        chosen.setdefault("expected", len(entrant.documents))
     ranges = None
     if "int8" in (setting.precision, setting.keep):
         ranges = corpus_ranges(entrant.documents, dim=setting.dim)
     seconds = 0.0
-    with Index.create(
-        Space(id="measured", dim=setting.dim, model=entrant.name),
-        engine=setting.engine,
-        precision=setting.precision,
-        keep=setting.keep,
-        ranges=ranges,
-        options=chosen,
-    ) as index:
+    with _created(entrant, setting, options, ranges) as index:
         for start in range(0, len(task.document_ids), _BLOCK):
             rows = slice(start, start + _BLOCK)
             documents = [Document(id=one) for one in task.document_ids[rows]]
