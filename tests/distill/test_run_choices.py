@@ -46,6 +46,14 @@ def test_a_bare_backbone_is_no_anchor_unless_told(
     assert len(description(tmp_path / "with")["teacher"]) == 2
 
 
+def test_a_distilled_model_is_distilled_again(recipe, store, tmp_path):
+    first = distill(recipe(dim=12, training__max_steps=0), tmp_path / "first", store=store)
+    again = recipe(student=str(first.model), training__max_steps=1)
+    rows = distill(again, tmp_path / "again", store=store).rows
+    widths = {row["model"].removeprefix(f"{first.model}, "): row["dim"] for row in rows[-4:]}
+    assert widths == {"untouched": 12, "own PCA-8": 8, "closed-form head": 8, "distilled": 8}
+
+
 def test_several_teachers_with_weights(recipe, teacher_dir, student_dir, store, tmp_path):
     both = recipe(
         teachers=(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill.stages import Member, own_projection, teacher_projection
@@ -205,19 +207,33 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
         name=f"{name}, untouched", encoder=kept, vectors=vectors, speed=_speed(plain, texts)
     )
     own = own_projection(run)
+    # Of what the head sees, which a model with a head or pooling of its own does not give.
+    initial = load_model(run / "init")
+    if not _ends_alike(model, initial):
+        kept = Remembering(TorchEncoder(without_head(initial), name=name))
+        vectors = kept.encode(texts)
     yield _Contender(
         name=f"{name}, own PCA-{own.dim}",
         encoder=ProjectedEncoder(kept, own),
         vectors=own.apply(vectors),
     )
     if recipe.head.init != "random":
-        initial = TorchEncoder(load_model(run / "init"), name=name)
+        solved = TorchEncoder(load_model(run / "init"), name=name)
         yield _Contender(
             name=f"{name}, closed-form head",
-            encoder=initial,
-            vectors=initial.encode(texts),
+            encoder=solved,
+            vectors=solved.encode(texts),
             in_space=True,
         )
+
+
+def _ends_alike(model: SentenceTransformer, student: SentenceTransformer) -> bool:
+    """Whether a model gives what the head of the student sees, at length 1."""
+    ours, theirs = model[1], student[1]
+    if not isinstance(ours, Pooling) or not isinstance(theirs, Pooling):
+        return False
+    same = ours.get_config_dict() == theirs.get_config_dict()
+    return same and all(isinstance(module, Normalize) for module in list(model)[2:])
 
 
 def _distilled(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
