@@ -61,7 +61,7 @@ def filled(text: str) -> str:
 
 def students() -> str:
     """Sizes, speed and quality of the students, against their teacher."""
-    six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128")
+    six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128-longer")
     distilled = pick(six, model="minilm, distilled", backend="torch")
     int8 = pick(rows_of("int8-sts"), precision="int8")
     static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")

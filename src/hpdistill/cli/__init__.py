@@ -4,6 +4,7 @@ import io
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 
 import typer
@@ -50,7 +51,8 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout):
         # A byte or a character that the locale does not know is no reason to end.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            with suppress(io.UnsupportedOperation):  # it has been read from
+                stream.reconfigure(errors="replace")
     try:
         app(arguments)
     except SystemExit as ending:
