@@ -3,11 +3,10 @@
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from command_ends import Ended
 from indexing import TEXTS, json_lines
 
@@ -39,15 +38,6 @@ def corpus(tmp_path: Path) -> Path:
     return json_lines(
         tmp_path / "corpus.jsonl", [{"id": key, "text": text} for key, text in TEXTS.items()]
     )
-
-
-@pytest.fixture(scope="module")
-def _one_thread() -> Iterator[None]:
-    """More threads only slow such small models down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,10 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from command_ends import Ended
 
 import hpdistill.demo
@@ -25,13 +24,7 @@ from hpdistill.search import Index
 Hpd = Callable[..., Ended]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """More threads only slow such small models down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("_one_thread")
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """What the tests of distillation share: a task to train on, and a run that is whole."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from tiny_runs import distill, tiny_recipe
 from training_tasks import RECIPE, K, Run, StaticTask, Task
@@ -67,12 +66,8 @@ def replace_student(student_dir: Path) -> SentenceTransformer:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """More threads only slow such small models down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _small_models(_one_thread: None) -> None:
+    """All that are made here."""
 
 
 @pytest.fixture(scope="module")

@@ -43,15 +43,10 @@ _UNBOUNDED = 10_000
 def print_json(command: str, rows: list[dict[str, Any]]) -> None:
     """Print the one object that every `--json` prints, in UTF-8 whatever the locale is."""
     document = {"command": command, "versions": versions(), "machine": machine(), "rows": rows}
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    # Bytes that were no UTF-8, in an argument say, have become lone surrogates.
-    data = text.encode("utf-8", "replace")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-    else:
-        sys.stdout.write(data.decode("utf-8"))
+        # Bytes that were no UTF-8, in an argument say, have become lone surrogates.
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_table(table: "Table") -> None:

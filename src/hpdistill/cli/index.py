@@ -372,11 +372,11 @@ def _new(reader: Any, old: "Index", *, going_on: bool) -> Any:  # noqa: ANN401 -
 
     An interrupted call may have added some to a collection of Milvus.
     """
-    going_on = going_on and old.engine == "milvus"
     from itertools import islice
 
     from hpdistill.errors import SearchError
 
+    going_on = going_on and old.engine == "milvus"
     while batch := list(islice(reader, 1000)):
         for row, there in zip(batch, old.get([row.id for row in batch]), strict=True):
             if there is not None and not (going_on and there.text == row.text):

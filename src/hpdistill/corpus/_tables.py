@@ -1,15 +1,13 @@
 """Rows of delimited text files, and which format a file is in."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpdistill.corpus._lines import lines
+from hpdistill.delimited import delimited_rows
 from hpdistill.errors import CorpusError
 
 __all__ = ["FORMATS", "file_format", "table_rows"]
-
-csv.field_size_limit(2**31 - 1)  # not 131,072 characters: a document may be a book
 
 FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
 """File formats by suffix; each but `.parquet` also with `.gz` behind it."""
@@ -42,7 +40,9 @@ def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, li
         CorpusError: A row has more or fewer fields than the header, or the file cannot be read.
     """
     width = 0
-    for number, row in _rows(path, encoding, errors):
+    tabs = file_format(path) == ".tsv"
+    text = lines(path, encoding=encoding, errors=errors, newline="")
+    for number, row in delimited_rows(text, path, tabs=tabs, error=CorpusError):
         width = width or len(row)
         if len(row) != width:
             raise CorpusError(
@@ -50,20 +50,3 @@ def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, li
                 hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
             )
         yield number, row
-
-
-def _rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
-    text = lines(path, encoding=encoding, errors=errors, newline="")
-    if file_format(path) == ".tsv":
-        # Not the csv module's quotes: one stray quote would swallow rows up to the next.
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n").split("\t")
-        return
-    reader = csv.reader(text, strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise CorpusError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error

@@ -199,7 +199,8 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
     name = recipe.student
     shape = StudentSpec.parse(name).shape
     # A shape was cut on sentences: it is read again, not cut again.
-    model = untouched(name) if shape is None else without_head(load_model(run / "init"))
+    initial = load_model(run / "init")
+    model = untouched(name) if shape is None else without_head(initial)
     plain = TorchEncoder(model, name=name)
     kept = Remembering(plain)
     vectors = kept.encode(texts)
@@ -208,7 +209,6 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
     )
     own = own_projection(run)
     # Of what the head sees, which a model with a head or pooling of its own does not give.
-    initial = load_model(run / "init")
     if not _ends_alike(model, initial):
         kept = Remembering(TorchEncoder(without_head(initial), name=name))
         vectors = kept.encode(texts)
@@ -218,7 +218,7 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
         vectors=own.apply(vectors),
     )
     if recipe.head.init != "random":
-        solved = TorchEncoder(load_model(run / "init"), name=name)
+        solved = TorchEncoder(initial, name=name)
         yield _Contender(
             name=f"{name}, closed-form head",
             encoder=solved,

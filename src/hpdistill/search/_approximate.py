@@ -17,28 +17,19 @@ from hpdistill.search.backend import Engine, Settings
 
 __all__ = ["OPTIONS", "Approximate", "check_options"]
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "flat": (),
-    "hnsw": ("m", "ef_construction", "ef_search"),
-    "ivf-pq": ("nlist", "nprobe", "pq_m", "expected"),
+OPTIONS: Mapping[str, Mapping[str, int]] = {
+    "flat": {},
+    "hnsw": {"m": 2**10, "ef_construction": 2**20, "ef_search": 2**30},
+    "ivf-pq": {"nlist": 2**24, "nprobe": 2**24, "pq_m": 2**16, "expected": 2**40},
 }
-"""What each engine can be told, each a whole number of 1 or more.
+"""What each engine can be told, each a whole number of 1 up to this; beyond it FAISS fails in ways
+of its own.
 
 hnsw: `m` links a vector (32), `ef_construction` and `ef_search` candidates looked at while building
 (128) and searching (64). ivf-pq: `nlist` lists (4 x the square root of `expected`, the number of
 vectors to come, as far as the first block has 39 vectors for each), `nprobe` lists looked at
 (2 x the square root of `nlist`), `pq_m` bytes a vector (a quarter of the dimensions, at most).
 """
-MOST: Mapping[str, int] = {
-    "m": 2**10,
-    "ef_construction": 2**20,
-    "ef_search": 2**30,
-    "nlist": 2**24,
-    "nprobe": 2**24,
-    "pq_m": 2**16,
-    "expected": 2**40,
-}
-"""The largest number of each option; beyond it FAISS fails in ways of its own."""
 _CENTROIDS = 256
 """What a byte of a product quantiser can say, and so the fewest vectors it can be trained on."""
 _PER_LIST = 39
@@ -58,8 +49,9 @@ def check_options(engine: Engine, options: Mapping[str, Any], dim: int) -> None:
                 f"the engine {engine} has no option {name!r}; "
                 f"it has {', '.join(allowed) if allowed else 'none'}"
             )
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST[name]:
-            raise UsageError(f"{name} must be a whole number of 1 to {MOST[name]}, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= allowed[name]:
+            most = allowed[name]
+            raise UsageError(f"{name} must be a whole number of 1 to {most}, not {value!r}")
     if dim % options.get("pq_m", 1):
         raise UsageError(f"pq_m must divide the width {dim} of the vectors, not {options['pq_m']}")
     if options.get("m", 2) < 2:

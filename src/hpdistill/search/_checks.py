@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import SearchError, UsageError
+from hpdistill.search._approximate import check_options
+from hpdistill.search._milvus_limits import check_search_params
 from hpdistill.search.backend import Engine, Kept, Precision, Settings
 from hpdistill.search.document import Document
 
@@ -33,20 +35,22 @@ _SEARCH_OPTIONS: Mapping[Engine, str] = {
 """What can be chosen anew for an index that is there; the rest is built into it."""
 
 
-def check_search_options(engine: Engine, options: Mapping[str, Any]) -> None:
+def check_search_options(engine: Engine, options: Mapping[str, Any], dim: int) -> None:
     """Refuse options that the engine does not have when it searches.
 
     Raises:
-        UsageError: One of them is none, or Milvus is to search by something other than an object.
+        UsageError: One of them, or its value, is none.
     """
     allowed = _SEARCH_OPTIONS.get(engine, "none")
-    for name, value in options.items():
-        if name == "search_params" == allowed and not isinstance(value, Mapping):
-            raise UsageError(f"{name} must be an object of JSON, not {value!r}")
+    for name in options:
         if name != allowed:
             raise UsageError(
                 f"the engine {engine} has no option {name!r} of searching; it has {allowed}"
             )
+    if engine == "milvus":
+        check_search_params(options)
+    else:
+        check_options(engine, options, dim)
 
 
 def check_choices(engine: str, precision: str, keep: str | None) -> None:

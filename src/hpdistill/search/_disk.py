@@ -28,12 +28,12 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.search import local
-from hpdistill.search._approximate import Approximate, check_options
+from hpdistill.search._approximate import Approximate
 from hpdistill.search._checks import check_choices, check_search_options, checked_ranges
 from hpdistill.search.backend import Backend, Engine, Settings
 from hpdistill.search.space import Space
 
-__all__ = ["Saved", "check_generation", "holds_nothing", "open_index", "save_index"]
+__all__ = ["Saved", "check_generation", "check_place", "open_index", "save_index"]
 
 _FORMAT = 2
 _POINTER = "index.json"
@@ -69,8 +69,7 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: int | None)
         RunError: The disk is full, the place cannot be written, it holds something else, or
             another generation than `known`.
     """
-    if path.exists() and (not path.is_dir() or _is_something_else(path)):
-        raise RunError(f"{path} is there already and is no index", hint="Give another name.")
+    check_place(path, overwrite=True)
     make_directory(path)
     with clear_os_errors(path), _alone(path):
         check_generation(path, known)
@@ -97,6 +96,24 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: int | None)
     return number
 
 
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place for an index that holds something.
+
+    What a killed save has left of an index is nothing.
+
+    Args:
+        path: Of the index to come; need not exist.
+        overwrite: Whether an index that is there may go.
+
+    Raises:
+        RunError: There is an index, or something else.
+    """
+    if path.exists() and (not path.is_dir() or _is_something_else(path)):
+        raise RunError(f"{path} is there already and is no index", hint="Give another name.")
+    if not overwrite and (path / _POINTER).exists():
+        raise RunError(f"{path} exists already", hint="Give another name, --overwrite or --add.")
+
+
 def check_generation(path: Path, known: int | None) -> None:
     """Refuse a place whose index is not the one that is gone on from.
 
@@ -116,17 +133,6 @@ def check_generation(path: Path, known: int | None) -> None:
         )
 
 
-def holds_nothing(path: Path) -> bool:
-    """Whether nothing is lost if an index is put there: at most remains of a save that was killed.
-
-    Args:
-        path: Of the index to come; need not exist.
-    """
-    if not path.exists():
-        return True
-    return path.is_dir() and not (path / _POINTER).exists() and not _is_something_else(path)
-
-
 def open_index(
     path: Path, *, space: Space | None, mmap: bool, options: Mapping[str, Any]
 ) -> tuple[Saved, Backend, int]:
@@ -144,9 +150,7 @@ def open_index(
         saved, directory = _described(path, pointer)
         if space is not None:
             saved.space.check(space)
-        check_search_options(saved.engine, options)
-        if saved.engine != "milvus":
-            check_options(saved.engine, options, saved.space.dim)
+        check_search_options(saved.engine, options, saved.space.dim)
         saved.settings.options = {**saved.settings.options, **options}
         try:
             _check_files(directory, pointer["files"])

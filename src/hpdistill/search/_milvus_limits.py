@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from hpdistill.errors import SearchError, UsageError
 from hpdistill.search.backend import Settings
@@ -79,6 +80,17 @@ def check_document(document: Document) -> None:
         )
 
 
+def check_search_params(options: Mapping[str, Any]) -> None:
+    """Refuse what Milvus cannot search by.
+
+    Raises:
+        UsageError: The option `search_params` is no object.
+    """
+    value = options.get("search_params", {})
+    if not isinstance(value, Mapping):
+        raise UsageError(f"search_params must be an object of JSON, not {value!r}")
+
+
 def check_settings(settings: Settings, *, lite: bool) -> None:
     """Refuse what Milvus cannot store, before anything is computed for it."""
     unknown = sorted(set(settings.options) - set(_OPTIONS))
@@ -86,10 +98,7 @@ def check_settings(settings: Settings, *, lite: bool) -> None:
         raise UsageError(
             f"the engine milvus has no option {unknown[0]!r}; allowed: {', '.join(_OPTIONS)}"
         )
-    if not isinstance(settings.options.get("search_params", {}), Mapping):
-        raise UsageError(
-            f"search_params must be an object of JSON, not {settings.options['search_params']!r}"
-        )
+    check_search_params(settings.options)
     if settings.precision == "int8" or settings.keep == "int8":
         raise SearchError("the engine milvus takes no int8 vectors; allowed: float32, binary")
     if lite and (settings.precision == "binary" or settings.keep):

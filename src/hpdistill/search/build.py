@@ -33,7 +33,7 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.progress import Report, silent
-from hpdistill.search._disk import holds_nothing
+from hpdistill.search._disk import check_place
 from hpdistill.search.backend import Settings
 from hpdistill.search.document import Document
 from hpdistill.search.index import Index
@@ -116,7 +116,6 @@ def build_index(
         RunError: The disk is full, or there are unfinished vectors of something else.
         SearchError: The index refuses a document.
     """
-    out = out.absolute()  # "." has no name to put beside
     work = _work(out)
     with _alone(work):
         check()
@@ -153,24 +152,6 @@ def has_embedded(out: Path) -> bool:
         out: Directory of the index.
     """
     return (_work(out) / "vectors.json").is_file()
-
-
-def check_place(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a new index that holds something.
-
-    Args:
-        out: Directory of the index to come.
-        overwrite: Whether an index that is there may go.
-
-    Raises:
-        RunError: There is an index, or something else.
-    """
-    if holds_nothing(out):
-        return
-    if not (out / "index.json").is_file():
-        raise RunError(f"{out} is there already and is no index", hint="Give another name.")
-    if not overwrite:
-        raise RunError(f"{out} exists already", hint="Give another name, --overwrite or --add.")
 
 
 def check_new_index(out: Path, space: Space, *, overwrite: bool, **choices: Any) -> None:  # noqa: ANN401
@@ -249,7 +230,7 @@ def _is_own(out: Path, uri: str, collection: str) -> bool:
 
 
 def _work(out: Path) -> Path:
-    out = out.absolute()
+    out = out.absolute()  # "." has no name to put something beside
     return out.with_name(f"{out.name}.unfinished")
 
 

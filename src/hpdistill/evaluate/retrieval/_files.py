@@ -1,6 +1,5 @@
 """Lines, JSON objects and tables of text files, with errors that say where the fault is."""
 
-import csv
 import gzip
 import io
 import json
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from hpdistill.delimited import delimited_rows
 from hpdistill.errors import EvaluationError
 
 __all__ = ["json_objects", "kind", "lines", "table"]
@@ -77,19 +77,9 @@ def table(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         EvaluationError: The file cannot be read, or is no CSV; names the line.
     """
-    if kind(path) != ".csv":
-        for number, line in enumerate(lines(path), start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n").split("\t")
-        return
-    csv.field_size_limit(2**31 - 1)  # not 131,072 characters: a document may be a book
-    reader = csv.reader(lines(path, newline=""), strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise EvaluationError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+    tabs = kind(path) != ".csv"
+    text = lines(path, newline=None if tabs else "")
+    yield from delimited_rows(text, path, tabs=tabs, error=EvaluationError)
 
 
 def _open(path: Path) -> IO[bytes]:
