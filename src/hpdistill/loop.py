@@ -6,9 +6,11 @@ length, and a checkpoint restores the exact step without pickles.
 """
 
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from hpdistill.encoder import Embeddings
+from hpdistill.errors import HpdError, RunError
 from hpdistill.files import atomic_directory, read_json, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of, rows_that_fit
@@ -166,7 +170,8 @@ def fit(
         report: Progress, in examples.
 
     Raises:
-        RunError: A checkpoint cannot be written; the ones before are kept.
+        RunError: A checkpoint cannot be written, and the ones before are kept; one is damaged; or
+            the loss is no number any more.
     """
     if student.device.type == "cpu" and not is_static(student):
         # The backward pass of PyTorch's fused attention on CPUs takes as long as all matrix
@@ -198,6 +203,12 @@ def fit(
         progress.sentences += len(batch)
         report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
         if progress.step % recipe.evaluate_every == 0 or progress.step == steps:
+            if not math.isfinite(loss_sum):
+                raise RunError(
+                    f"the training diverged: its loss is {loss_sum} at step {progress.step:,} of "
+                    f"{steps:,}",
+                    hint=f"Give a learning rate below {recipe.learning_rate:g}.",
+                )
             student.eval()
             reached = None if score is None else score()
             student.train(recipe.dropout)
@@ -205,8 +216,9 @@ def fit(
             _record(progress, reached, loss_sum / loss_count, rate)
             _checkpoint(directory, student, optimizer, progress)
             loss_sum, loss_count = 0.0, 0
-    best = directory / f"best-{progress.best_step:08d}" / "model.safetensors"
-    load_model(student, best)
+    best = directory / f"best-{progress.best_step:08d}"
+    with _sound(best):
+        load_model(student, best / "model.safetensors")
     student.eval()
     return Trained(
         steps=progress.step,
@@ -228,7 +240,7 @@ def checkpoint_directory(run: Path, key: str) -> Path:
     """
     own = run / "checkpoints" / key[:16]
     for other in own.parent.glob("*"):
-        if other != own:
+        if other != own and re.fullmatch("[0-9a-f]{16}", other.name) and other.is_dir():
             shutil.rmtree(other)
     return own
 
@@ -356,15 +368,18 @@ def _restore(
     if not found:
         return None
     newest = found[-1]
-    load_model(student, newest / "model.safetensors")
-    tensors = load_file(newest / "optimizer.safetensors")
-    set_random_states(tensors, student.device)
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        _, index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    progress = Progress(**read_json(newest / "progress.json"))
+    with _sound(newest):
+        load_model(student, newest / "model.safetensors")
+        tensors = load_file(newest / "optimizer.safetensors")
+        set_random_states(tensors, student.device)
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        progress = Progress(**read_json(newest / "progress.json"))
+        if newest.name != f"step-{progress.step:08d}":
+            raise ValueError(f"progress.json is of step {progress.step}")
     _tidy(directory, progress)  # of a kill between a checkpoint and its own tidying
     return progress
 
@@ -386,8 +401,29 @@ def set_random_states(tensors: dict[str, torch.Tensor], device: torch.device) ->
 
 
 def _tidy(directory: Path, progress: Progress) -> None:
-    """Drop everything but the newest state and the best weights."""
+    """Drop the states and weights that are neither the newest nor the best."""
     keep = {f"step-{progress.step:08d}", f"best-{progress.best_step:08d}"}
-    for old in directory.iterdir():
-        if old.name not in keep:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for old in [*directory.glob("step-*"), *directory.glob("best-*")]:
+        if old.name not in keep and old.is_dir():
+            shutil.rmtree(old)
+
+
+@contextmanager
+def _sound(checkpoint: Path) -> Iterator[None]:
+    """Say in one line that a checkpoint cannot be read, and what to do."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+        HpdError,
+    ) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"{checkpoint} is damaged: {reason}",
+            hint=f"Delete {checkpoint.parent} to train from the beginning.",
+        ) from error

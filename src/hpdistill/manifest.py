@@ -15,7 +15,9 @@ from hpdistill.errors import HpdError, RunError
 from hpdistill.files import is_temporary, json_hash, make_directory, read_json, write_json
 from hpdistill.recipe import Choices
 
-__all__ = ["Manifest", "open_run"]
+__all__ = ["Manifest", "open_run", "read_manifest"]
+
+_MANIFEST = "manifest.json"
 
 
 class Manifest:
@@ -25,9 +27,11 @@ class Manifest:
     """
 
     def __init__(self, directory: Path, header: dict[str, Any]) -> None:
-        self.path = directory / "manifest.json"
-        stages = read_json(self.path)["stages"] if self.path.is_file() else {}
-        self._data = {**header, "stages": stages}
+        self.path = directory / _MANIFEST
+        found = read_manifest(directory)
+        self._data = {**header, "stages": found["stages"] if found else {}}
+        if found is None:
+            self._save()  # what makes the directory a run
 
     def stage(
         self,
@@ -116,12 +120,42 @@ def open_run(
                 shutil.rmtree(leftover)
             else:
                 leftover.unlink(missing_ok=True)  # it may have gone with its directory
+        manifest = Manifest(directory, header)
         path = directory / "recipe.toml"
-        if not path.is_file() or not _holds(path, recipe):
+        if not _holds(path, recipe):
             recipe.save(path)
-        yield Manifest(directory, header)
+        yield manifest
     finally:
         os.close(lock)
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """What the manifest of a run says: its header, and `stages`.
+
+    Args:
+        directory: Of the run; need not exist.
+
+    Returns:
+        None if there is no manifest, and so no run.
+
+    Raises:
+        RunError: It is damaged, or of something else than a run.
+    """
+    path = directory / _MANIFEST
+    hint = f"Give another --out; with --store {directory / 'targets'} embeddings are kept."
+    try:
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except RunError as error:
+        raise RunError(str(error), hint=hint) from error
+    stages = found.get("stages") if isinstance(found, dict) else None
+    if not isinstance(stages, dict) or not all(
+        isinstance(stage, dict) and {"inputs", "facts", "seconds"} <= stage.keys()
+        for stage in stages.values()
+    ):
+        raise RunError(f"{path} is not the manifest of a run", hint=hint)
+    return dict(found)
 
 
 def peak_memory_mb() -> int:
@@ -131,18 +165,26 @@ def peak_memory_mb() -> int:
 
 
 def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
+    """Refuse a place whose files are not those of a run, or of another run.
+
+    The manifest is what makes it a run: a `recipe.toml` alone may be one that the user wrote, and
+    what lies beside it the user's.
+    """
     if not directory.exists():
         return
     if not directory.is_dir():
         raise RunError(f"{directory} is a file; --out must name a directory")
-    path = directory / "recipe.toml"
-    if not path.is_file():
-        if any(entry.name != ".lock" and not is_temporary(entry) for entry in directory.iterdir()):
-            raise RunError(
-                f"{directory} is not empty and holds no run", hint="Give --out a new directory."
-            )
-        return
-    if not overwrite and not _holds(path, recipe) and _has_begun(directory):
+    kept = directory / "recipe.toml"
+    manifest = read_manifest(directory)
+    if manifest is None:
+        allowed = {".lock", kept.name} if not kept.exists() or _holds(kept, recipe) else {".lock"}
+        for entry in directory.iterdir():
+            if entry.name not in allowed and not is_temporary(entry):
+                raise RunError(
+                    f"{directory} is not empty and holds no run", hint="Give --out a new directory."
+                )
+    elif manifest["stages"] and not overwrite and not _holds(kept, recipe):
+        # A run that failed on its sources, before any stage was complete, has nothing to lose.
         raise RunError(
             f"{directory} holds a run of another recipe",
             hint="Give another --out, or --overwrite to replace it; "
@@ -154,12 +196,4 @@ def _holds(path: Path, recipe: Choices) -> bool:
     try:
         return type(recipe).load(path).hash == recipe.hash
     except HpdError:
-        return False
-
-
-def _has_begun(directory: Path) -> bool:
-    """Whether a stage is complete; a run that failed on its sources has nothing to lose."""
-    try:
-        return bool(read_json(directory / "manifest.json")["stages"])
-    except FileNotFoundError:
         return False

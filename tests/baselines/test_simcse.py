@@ -210,6 +210,17 @@ def test_a_folder_without_a_development_set_is_refused_at_once(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_training_that_diverges_gives_no_model(
+    recipe: SimcseRecipe, sts: Path, tmp_path: Path, measured: bool
+) -> None:
+    wild = replace(recipe, learning_rate=1e30)
+    with pytest.raises(RunError, match="the training diverged: its loss is nan at step") as raised:
+        train_simcse(wild, tmp_path / "run", evaluation=sts if measured else None)
+    assert raised.value.hint == "Give a learning rate below 1e+30."
+    assert not (tmp_path / "run/model").exists()
+
+
 @pytest.mark.parametrize(("pooling", "dim", "spec"), [("cls", 6, "layers:{}:1"), ("mean", 6, "{}")])
 def test_the_model_is_one_that_every_reader_takes(
     recipe: SimcseRecipe,

@@ -145,6 +145,12 @@ def test_a_value_that_cannot_be_used(changes, message, distill):
     assert message in refused(distill(**changes))
 
 
+def test_an_evaluation_folder_without_tasks_is_refused_before_any_work(distill, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in refused(distill(evaluate=tmp_path / "empty"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("missing", ["teacher", "student", "sentences"])
 def test_a_missing_option(missing, distill, tmp_path):
     ended = distill(**{missing: None})
@@ -204,6 +210,23 @@ def test_a_model_that_is_only_a_pickle(role, distill, student_dir, tmp_path):
     assert str(model) in line
     assert "safetensors" in line + hint(ended)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"precision": "float8"}'])
+def test_a_damaged_choice_of_precision(text, distill, tmp_path):
+    out = tmp_path / "run"
+    assert (
+        distill("--teacher-precision", "auto", "--no-export", out=out, teacher_precision=None).code
+        == 0
+    )
+    (path,) = out.glob("targets/teacher-*/precision.json")
+    path.write_text(text)
+    remade = {"out": out, "dim": 4, "teacher_precision": None}
+    ended = distill("--teacher-precision", "auto", "--overwrite", **remade)
+    assert refused(ended) == f"error: {path} is damaged"
+    assert str(path) in hint(ended)
+    path.unlink()
+    assert distill("--teacher-precision", "auto", "--overwrite", **remade).code == 0
 
 
 def test_a_truncated_shard(distill, run, store, tmp_path):

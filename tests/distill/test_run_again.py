@@ -1,6 +1,7 @@
 """What is kept, made again or refused when a run or its store is there already."""
 
 import fcntl
+import json
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,81 @@ def test_a_damaged_corpus_is_built_again_as_the_hint_says(run, recipe, finished)
     shutil.rmtree(run / "corpus")
     distill(recipe(), run)
     assert model_files(run) == model_files(finished.model.parent)
+
+
+@pytest.mark.parametrize(
+    ("file", "deleted"),
+    [
+        ("targets/train.npy", "targets/train.npy"),
+        ("targets/validation.npy", "targets/validation.npy"),
+        ("targets/projection.safetensors", "targets/projection.safetensors"),
+        ("init/model.safetensors", "init"),
+        ("init/config.json", "init"),
+        ("init/own_pca.safetensors", "init"),
+        ("model/model.safetensors", "model"),
+    ],
+)
+def test_a_damaged_part_is_named_and_made_again_as_the_hint_says(
+    file, deleted, run, recipe, finished
+):
+    path = run / file
+    path.write_bytes(path.read_bytes()[:50])
+    # As if it had been stopped where the part is read next.
+    for stage in ("training", "report")[deleted == "model" :]:
+        forget(run, stage)
+    if deleted.startswith("targets"):
+        forget(run, "student")
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError) as raised:
+        distill(recipe(), run)
+    assert str(raised.value).startswith(f"{run / deleted} is damaged: ")
+    assert raised.value.hint == f"Delete {run / deleted} to have it made again."
+    remove(run / deleted)
+    distill(recipe(), run)
+    assert model_files(run) == model_files(finished.model.parent)
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "optimizer.safetensors", "progress.json", "best"]
+)
+@pytest.mark.parametrize("damage", [b"", b"{}"])
+def test_a_damaged_checkpoint_is_named_and_trained_again_as_the_hint_says(
+    file, damage, run, recipe, finished
+):
+    forget(run, "training")
+    (step,) = (run / "checkpoints").glob("*/step-*")
+    (best,) = (run / "checkpoints").glob("*/best-*")
+    checkpoint, file = (best, "model.safetensors") if file == "best" else (step, file)
+    (checkpoint / file).write_bytes(damage)
+    with pytest.raises(RunError) as raised:
+        distill(recipe(), run)
+    assert str(raised.value).startswith(f"{checkpoint} is damaged: ")
+    assert raised.value.hint == f"Delete {step.parent} to train from the beginning."
+    shutil.rmtree(step.parent)
+    distill(recipe(), run)
+    assert model_files(run) == model_files(finished.model.parent)
+
+
+def forget(run: Path, stage: str) -> None:
+    """Make a run one that was stopped before a stage was complete."""
+    known = manifest(run)
+    del known["stages"][stage]
+    (run / "manifest.json").write_text(json.dumps(known), "utf-8")
+
+
+def remove(path: Path) -> None:
+    """A file or a directory."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_what_is_no_checkpoint_is_left_where_it_is(run, recipe):
+    notes = [run / "checkpoints/notes.txt", run / "checkpoints/mine/notes.txt"]
+    notes += [path / "notes.txt" for path in (run / "checkpoints").glob("*")]
+    for path in notes:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    distill(recipe(training__max_steps=3), run, overwrite=True)
+    assert [path.exists() for path in notes] == [True, True, False]
 
 
 # -- teacher embeddings, computed once
@@ -179,6 +255,38 @@ def test_a_directory_of_something_else_is_refused_even_with_overwrite(name, reci
         with pytest.raises(RunError, match="is not empty and holds no run"):
             distill(recipe(), tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_recipe_with_other_things_beside_it_is_no_run(overwrite, recipe, tmp_path):
+    recipe().save(tmp_path / "recipe.toml")
+    for name in ("corpus", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("years of work")
+    before = times(tmp_path, "**/*")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        distill(recipe(), tmp_path, overwrite=overwrite)
+    assert times(tmp_path, "**/*") == before
+
+
+def test_a_recipe_of_the_user_is_run_where_it_lies_and_never_rewritten(recipe, store, tmp_path):
+    kept = tmp_path / "recipe.toml"
+    kept.write_text("# mine\n" + recipe(training__max_steps=0).to_toml(), "utf-8")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        distill(recipe(training__max_steps=1), tmp_path, store=store)
+    distill(recipe(training__max_steps=0), tmp_path, store=store)
+    assert kept.read_text("utf-8").startswith("# mine\n")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stages": {"corpus": 1}}', '{"name": "app"}'])
+def test_a_manifest_that_is_none_is_refused_and_nothing_lost(overwrite, text, run, recipe):
+    (run / "manifest.json").write_text(text)
+    before = times(run, "**/*")
+    with pytest.raises(RunError, match=r"manifest\.json is ") as raised:
+        distill(recipe(dim=4), run, overwrite=overwrite)
+    assert f"--store {run / 'targets'}" in raised.value.hint
+    assert times(run, "**/*") == before
 
 
 def test_an_empty_directory_is_taken(recipe, store, tmp_path):

@@ -156,7 +156,7 @@ def distill(
     """Distil a student. Interrupted, the same command goes on where it stopped."""
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
-    from hpdistill.files import read_json
+    from hpdistill.manifest import read_manifest
 
     excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
     given = {
@@ -192,7 +192,7 @@ def distill(
     }
     recipe = _recipe(out, recipe_file, {k: v for k, v in given.items() if v is not None}, resume)
     if resume:
-        places = read_json(out / "manifest.json") if (out / "manifest.json").is_file() else {}
+        places = read_manifest(out) or {}
         store = store or _path(places.get("store"))
         evaluate = evaluate or _path(places.get("evaluation"))
         export = export and bool(places.get("export", True))

@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from hpdistill.corpus import Corpus
-from hpdistill.distill.stages import Member, own_projection, teacher_projection
+from hpdistill.distill.parts import model_of, own_projection, target_projection
+from hpdistill.distill.stages import Member, teacher_projection
 from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.evaluate import (
     StsScores,
@@ -23,7 +24,7 @@ from hpdistill.evaluate import (
 from hpdistill.files import read_json
 from hpdistill.progress import Report
 from hpdistill.projection import Projection
-from hpdistill.pytorch import Precision, TorchEncoder, load_model
+from hpdistill.pytorch import Precision, TorchEncoder
 from hpdistill.recipe import Recipe
 from hpdistill.runtime import Encoder as Runtime
 from hpdistill.student import StudentSpec, untouched, without_head
@@ -91,7 +92,7 @@ def measure(
     tasks = load_tasks(evaluation) if evaluation is not None else None
     texts = corpus.texts("validation")
     own = [np.concatenate(list(encoder.shards("validation"))) for encoder in embedded]
-    targets = Projection.load(run / "targets" / "projection.safetensors")
+    targets = target_projection(run)
     wanted = targets.apply(side_by_side(own, [member.weight for member in teacher]))
     static = StudentSpec.parse(recipe.student).static
     contenders = chain(
@@ -184,8 +185,8 @@ def _teachers(
 
 def _tables(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
     """The tokens as the teacher sees them one by one, and the closed form."""
-    for kind, place in (("token vectors", run / "init" / "tokens"), ("closed form", run / "init")):
-        encoder = TorchEncoder(load_model(place), name=recipe.student)
+    for kind, place in (("token vectors", "init/tokens"), ("closed form", "init")):
+        encoder = TorchEncoder(model_of(run, place), name=recipe.student)
         yield _Contender(
             name=f"{recipe.student}, {kind}",
             encoder=encoder,
@@ -199,7 +200,7 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
     name = recipe.student
     shape = StudentSpec.parse(name).shape
     # A shape was cut on sentences: it is read again, not cut again.
-    initial = load_model(run / "init")
+    initial = model_of(run, "init")
     model = untouched(name) if shape is None else without_head(initial)
     plain = TorchEncoder(model, name=name)
     kept = Remembering(plain)
@@ -237,7 +238,7 @@ def _ends_alike(model: SentenceTransformer, student: SentenceTransformer) -> boo
 
 
 def _distilled(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
-    final = TorchEncoder(load_model(run / "model"), name=recipe.student)
+    final = TorchEncoder(model_of(run, "model"), name=recipe.student)
     yield _Contender(
         name=f"{recipe.student}, distilled",
         encoder=final,

@@ -6,12 +6,12 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus
+from hpdistill.distill.parts import target_projection
 from hpdistill.distill.stages import Member
 from hpdistill.encoder import Embeddings
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, write_json
 from hpdistill.loop import Trained
-from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe, prefixes_of
 from hpdistill.student import is_static, save_student
@@ -43,7 +43,7 @@ def write_model(
         validation: The teacher's unit vectors of the validation split, (m, width).
         trained: How the training went.
     """
-    projection = Projection.load(run / "targets" / "projection.safetensors")
+    projection = target_projection(run)
     vectors = TorchEncoder(student, name="student").encode(corpus.texts("validation"))
     prefixes = {
         str(dim): round(evaluate_fidelity(vectors[:, :dim], validation).spearman, 4)

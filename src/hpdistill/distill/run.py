@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from hpdistill.corpus import Corpus, content_hashes
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
+from hpdistill.distill.parts import KEPT, kept_sentences
 from hpdistill.distill.report import write_report
 from hpdistill.distill.stages import (
-    KEPT,
     Member,
     base_model,
     check_before_embedding,
@@ -29,6 +29,7 @@ from hpdistill.distill.stages import (
 )
 from hpdistill.distill.students import make_student
 from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import json_hash
 from hpdistill.machine import machine, versions
@@ -88,6 +89,8 @@ def distill(
         ExportError: The student's float32 graph disagrees with it; the model is there.
         EvaluationError: No STS data in `evaluation`.
     """
+    if evaluation is not None:
+        load_tasks(evaluation)  # now, not after hours of training
     teacher = members(recipe, report)
     header = {
         "recipe": recipe.hash,
@@ -138,6 +141,7 @@ class _Run:
             lambda: make_targets(self.embedded, self.teacher, self.corpus, self.recipe, self.out),
             "targets/projection.safetensors",
             "targets/train.npy",
+            "targets/validation.npy",
         )["hash"]
         base = encoder_identity(base_model(self.recipe, self.report))
         sections = self._section("head"), self._section("static")
@@ -194,7 +198,7 @@ class _Run:
             ),
             str(KEPT),
         )
-        self.kept = np.load(self.out / KEPT, allow_pickle=False)
+        self.kept = kept_sentences(self.out)
         self.corpus = self.whole.keeping(self.kept)
         return str(found["hash"])
 

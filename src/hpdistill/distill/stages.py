@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
 from hpdistill.corpus.augment import add_copies, open_augmenter
+from hpdistill.distill.parts import KEPT, model_of, targets_of
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import UsageError
@@ -24,7 +25,7 @@ from hpdistill.files import atomic_directory, atomic_path
 from hpdistill.loop import TokenCache, Trained, checkpoint_directory
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
-from hpdistill.pytorch import TorchEncoder, load_model
+from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe
 from hpdistill.static import (
     check_vocabulary,
@@ -40,7 +41,6 @@ from hpdistill.teacher import EmbeddedCorpus, embed_corpus, side_by_side
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
-    "KEPT",
     "Member",
     "base_model",
     "check_before_embedding",
@@ -52,14 +52,9 @@ __all__ = [
     "make_corpus",
     "make_targets",
     "members",
-    "own_projection",
     "teacher_projection",
     "train_student",
 ]
-
-
-KEPT = Path("corpus") / "kept.npy"
-"""Which training sentences are trained on, in a run that augments."""
 
 
 @dataclass(frozen=True)
@@ -292,14 +287,14 @@ def train_student(
         key: Hash of all that decides the training; checkpoints of another are dropped.
         report: Progress.
     """
-    student = load_model(run / "init")
+    student = model_of(run, "init")
     encoder = TorchEncoder(student, name="student")
 
     def token_chunks(split: Split) -> Iterator[list[list[int]]]:
         for texts in corpus.chunks(split, 16384):
             yield encoder.tokenize(texts)
 
-    held_out = np.load(run / "targets" / "validation.npy", allow_pickle=False)
+    held_out = targets_of(run, "validation")
 
     def validate(outputs: Embeddings) -> float:
         return evaluate_fidelity(outputs, held_out).spearman
@@ -308,7 +303,7 @@ def train_student(
     trained = train(
         student,
         TokenCache(token_chunks("train"), max_tokens=limit),
-        np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False),
+        targets_of(run, "train"),
         validate,
         TokenCache(token_chunks("validation"), max_tokens=limit),
         recipe=recipe.training.settled(static=is_static(student)),
@@ -332,8 +327,3 @@ def evenly(count: int, limit: int | None) -> NDArray[np.bool_]:
     mask = np.zeros(count, np.bool_)
     mask[np.linspace(0, count - 1, min(count, limit or count)).astype(np.int64)] = True
     return mask
-
-
-def own_projection(run: Path) -> Projection:
-    """The PCA of the untouched student's own vectors."""
-    return Projection.load(run / "init" / "own_pca.safetensors")

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from hpdistill.corpus import Corpus, Split
+from hpdistill.distill.parts import target_projection, targets_of
 from hpdistill.distill.stages import Member, base_model, evenly, joint_shards
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory
 from hpdistill.progress import Report
-from hpdistill.projection import Projection, fit_pca
+from hpdistill.projection import fit_pca
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe
 from hpdistill.static import (
@@ -80,7 +81,7 @@ def make_static(
         embed_tokens_alone(teacher, embedded, token_texts(tokenizer), report),
         [member.weight for member in teacher],
     )
-    projection = Projection.load(run / "targets" / "projection.safetensors")
+    projection = target_projection(run)
     weights = frequency_weights(count_tokens(tokenizer, chunks()), recipe.static.frequency_weight)
     tokens = weights[:, None] * unit(projection.apply(joint))
     held_out = np.concatenate(list(joint_shards(embedded, teacher, "validation")))
@@ -88,7 +89,7 @@ def make_static(
     strength = recipe.static.strength
     solved = closed_form(
         mean_matrix(tokenizer, chunks()),
-        np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False),
+        targets_of(run, "train"),
         tokens,
         strengths=STRENGTHS if strength is None else [strength],
         score=lambda vectors: evaluate_fidelity(held_out_means @ vectors, held_out).spearman,
@@ -148,8 +149,7 @@ def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) 
     )
     pooled = pooled_backbone(student, sample, report=report)
     if recipe.head.init != "random":
-        targets = np.load(run / "targets" / "train.npy", mmap_mode="r", allow_pickle=False)
-        set_head(student, pooled, targets[wanted], recipe.head)
+        set_head(student, pooled, targets_of(run, "train")[wanted], recipe.head)
     own = min(recipe.dim, pooled.shape[1], len(sample))
     with atomic_directory(run / "init") as temporary:
         save_student(student, temporary)

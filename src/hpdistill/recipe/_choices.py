@@ -15,7 +15,7 @@ from hpdistill.errors import UsageError
 from hpdistill.files import atomic_path, json_hash
 from hpdistill.strict import build
 
-__all__ = ["Choices", "check", "check_choice", "check_if_set"]
+__all__ = ["Choices", "check", "check_choice", "check_if_set", "check_seed"]
 
 T = TypeVar("T")
 
@@ -121,6 +121,15 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         UsageError: The message names them.
     """
     check(name, value, value in choices, ", ".join(choices))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that PyTorch does not take.
+
+    Raises:
+        UsageError: It is negative, or has more than 63 bits.
+    """
+    check("seed", seed, 0 <= seed < 2**63, "0 to 9223372036854775807")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - nested dicts of anything

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set
+from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe
 from hpdistill.recipe.training import TrainingRecipe
 
@@ -149,4 +149,4 @@ class Recipe(Choices):
         check("teachers", self.teachers, len(self.teachers) > 0, "at least one model")
         check_if_set("anchor", self.anchor, lambda weight: weight >= 0, "0 or more")
         check("dim", self.dim, self.dim >= 1, "1 or more")
-        check("seed", self.seed, self.seed >= 0, "0 or more")
+        check_seed(self.seed)

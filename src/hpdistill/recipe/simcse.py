@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpdistill.errors import UsageError
-from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set
+from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import CorpusRecipe, NliRecipe
 from hpdistill.recipe.training import SettledLoop
 
@@ -63,7 +63,7 @@ class SimcseRecipe(Choices):
         check_choice("pooling", self.pooling, ("mean", "cls"))
         check_if_set("dim", self.dim, lambda width: width >= 1, "1 or more")
         check("temperature", self.temperature, self.temperature > 0, "above 0")
-        check("seed", self.seed, self.seed >= 0, "0 or more")
+        check_seed(self.seed)
         self.settled()
 
     @property

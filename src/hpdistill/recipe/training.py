@@ -93,7 +93,7 @@ class SettledLoop:
     evaluate_every: int
 
     def __post_init__(self) -> None:
-        check("epochs", self.epochs, self.epochs >= 0, "0 or more")
+        check("epochs", self.epochs, 0 <= self.epochs <= 1e9, "0 to 1,000,000,000")
         check_if_set("max_steps", self.max_steps, lambda count: count >= 0, "0 or more")
         check("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
         check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")

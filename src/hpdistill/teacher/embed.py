@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, Split
 from hpdistill.encoder import Embeddings
-from hpdistill.errors import StoreError
+from hpdistill.errors import RunError, StoreError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
@@ -102,7 +102,7 @@ def embed_corpus(
     if recipe.precision != "auto":
         decision = {"precision": recipe.precision, "calibration": None}
     elif decision_path.is_file():
-        decision = read_json(decision_path)
+        decision = _decision(decision_path)
     else:
         encoder = TorchEncoder.load(source)
         sample = corpus.texts("validation", CALIBRATION_SENTENCES)
@@ -128,6 +128,19 @@ def embed_corpus(
             )
             done += len(texts)
     return result
+
+
+def _decision(path: Path) -> dict[str, Any]:
+    """The precision that was chosen for a store, and why."""
+    try:
+        found = read_json(path)
+    except RunError:
+        found = None
+    if not isinstance(found, dict) or found.get("precision") not in get_args(Precision):
+        raise StoreError(
+            f"{path} is damaged", hint=f"Delete {path} to have the precision chosen again."
+        )
+    return {"calibration": None, **found}
 
 
 def fill(
