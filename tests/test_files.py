@@ -361,6 +361,14 @@ def test_the_hash_of_json_does_not_depend_on_order(value: dict[str, object], cha
     assert json_hash(json.loads(json.dumps(value))) == json_hash(value)
 
 
+def test_names_that_are_not_unicode_come_back_and_are_hashed(tmp_path: Path) -> None:
+    value = {os.fsdecode(b"caf\xe9.txt"): "é"}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert json_hash(value) != json_hash({"caf?.txt": "é"})
+
+
 def test_different_json_has_different_hashes() -> None:
     values = [None, 0, 1, "1", [1], [1, 2], [[1], 2], {"a": 1}, {"a": 2}, {"b": 1}, {"a": None}]
     assert len({json_hash(value) for value in values}) == len(values)

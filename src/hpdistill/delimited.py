@@ -14,7 +14,9 @@ csv.field_size_limit(2**31 - 1)  # not 131,072 characters: a document may be a b
 def delimited_rows(
     text: Iterable[str], path: Path, *, tabs: bool, error: type[HpdError]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row that is not blank.
+    """Line number and fields of every row.
+
+    A blank line is a row of one empty field where the first row has one field, and none elsewhere.
 
     Args:
         text: Lines with their ends; of CSV, read with `newline=""`.
@@ -26,15 +28,28 @@ def delimited_rows(
     Raises:
         HpdError: `error`: it is no CSV; names the line.
     """
-    if tabs:
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n").split("\t")
-        return
+    width = 0
+    for number, row in _tabbed(text) if tabs else _quoted(text, path, error):
+        if row:
+            width = width or len(row)
+            yield number, row
+        elif width == 1:
+            yield number, [""]
+
+
+def _tabbed(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows; of a line of spaces, none."""
+    for number, line in enumerate(text, start=1):
+        row = line.rstrip("\r\n").split("\t")
+        yield number, row if len(row) > 1 or row[0].strip() else []
+
+
+def _quoted(
+    text: Iterable[str], path: Path, error: type[HpdError]
+) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(text, strict=True)
     try:
         for row in reader:
-            if row:
-                yield reader.line_num, row
+            yield reader.line_num, row
     except csv.Error as fault:
         raise error(f"{path}, line {reader.line_num}: not valid CSV: {fault}") from fault

@@ -18,6 +18,7 @@ __all__ = [
     "alone_in",
     "atomic_directory",
     "atomic_path",
+    "check_work_directory",
     "clear_os_errors",
     "is_temporary",
     "json_hash",
@@ -110,6 +111,30 @@ def make_directory(path: Path) -> None:
         raise RunError(f"cannot make {path}: {error.strerror}") from error
 
 
+def check_work_directory(path: Path, what: str) -> None:
+    """Refuse to work in, and in the end to remove, a directory that somebody else made.
+
+    Ours are empty, or hold a `.lock` or a `key.json`.
+
+    Args:
+        path: Need not exist.
+        what: Would be kept there, for the message.
+
+    Raises:
+        RunError: It is somebody else's, or no directory.
+    """
+    try:
+        if path.is_dir():
+            names = [entry.name for entry in path.iterdir() if not is_temporary(entry)]
+            if not names or not {".lock", "key.json"}.isdisjoint(names):
+                return
+        elif not path.exists():
+            return
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    raise RunError(f"{path} is in the way: {what} would be kept there", hint="Give another name.")
+
+
 @contextmanager
 def alone_in(directory: Path) -> Iterator[None]:
     """Keep other processes from the work in a directory that is removed when it is done.
@@ -134,8 +159,13 @@ def alone_in(directory: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can hold
     """Write `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # a file's name need not be Unicode
+        data = (json.dumps(value, indent=2) + "\n").encode()
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_bytes(data)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json can hold
@@ -155,7 +185,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json can hold
 def json_hash(value: Any) -> str:  # noqa: ANN401 - whatever json can hold
     """Sha256 of a JSON value in canonical form, in hexadecimal."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A file's name need not be Unicode.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def text_hash(texts: Iterable[str]) -> str:
@@ -194,6 +225,8 @@ def clear_os_errors(
         errno.ENOTDIR: "a part of this path is a file, not a directory",
         errno.EEXIST: "a part of this path is a file, not a directory",
         errno.EISDIR: "it is a directory",
+        errno.ENAMETOOLONG: "the name is too long",
+        errno.ELOOP: "too many symbolic links",
     }
     try:
         yield

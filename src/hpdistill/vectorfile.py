@@ -32,8 +32,8 @@ from hpdistill.extras import extra
 from hpdistill.files import (
     alone_in,
     atomic_path,
+    check_work_directory,
     clear_os_errors,
-    is_temporary,
     make_directory,
     read_json,
     text_hash,
@@ -108,7 +108,7 @@ def open_vectors(
     """
     check_output(out, overwrite=overwrite)
     part = out.with_name(f"{out.name}.part")
-    _check_part(part)
+    check_work_directory(part, "unfinished vectors")
     make_directory(part)
     with alone_in(part), clear_os_errors(out):
         # Again: whoever held the lock may have finished it.
@@ -364,17 +364,6 @@ _PARQUET = {
     "use_dictionary": False,
     "write_page_checksum": True,
 }
-
-
-def _check_part(part: Path) -> None:
-    """Refuse to work in, or to delete, what is not ours."""
-    ours = ("key.json", ".lock")
-    if part.is_dir():
-        entries = [path.name for path in part.iterdir() if not is_temporary(path)]
-        if not entries or any(name in ours for name in entries):
-            return
-    if part.exists():
-        raise RunError(f"{part} is in the way: unfinished vectors would be kept there")
 
 
 def _claim(part: Path, key: dict[str, object], *, overwrite: bool) -> None:

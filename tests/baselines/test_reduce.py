@@ -1,5 +1,6 @@
 """Whitening is what twenty lines of NumPy say; the model with it is one that all readers take."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,15 +225,63 @@ def test_a_store_is_shared(teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Pa
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.npy")} == shards
 
 
-def test_a_place_of_something_else_is_left_alone(
+def test_a_model_of_other_choices_is_replaced_only_if_told_to(
     teacher_dir: Path, corpus: CorpusRecipe, whitened: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine").mkdir()
-    for out, dim in ((whitened, K + 1), (tmp_path / "mine", K)):
-        with pytest.raises(RunError, match="exists and is not what this command makes"):
-            whiten(str(teacher_dir), corpus, out, dim=dim, precision="float32")
-    whiten(str(teacher_dir), corpus, tmp_path / "mine", dim=K, precision="float32", overwrite=True)
-    assert (tmp_path / "mine" / "modules.json").is_file()
+    out = shutil.copytree(whitened, tmp_path / "out")
+    with pytest.raises(RunError, match="was made of other choices"):
+        whiten(str(teacher_dir), corpus, out, dim=K - 1, precision="float32")
+    whiten(str(teacher_dir), corpus, out, dim=K - 1, precision="float32", overwrite=True)
+    assert load_model(out).get_embedding_dimension() == K - 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("place", ["file", "folder", "folder/inside/..", "simcse"])
+def test_a_place_of_something_else_is_left_alone(
+    place: str, overwrite: bool, teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("years of work")
+    (tmp_path / "folder/inside").mkdir(parents=True)
+    (tmp_path / "folder/thesis.tex").write_text("years of work")
+    (tmp_path / "simcse").mkdir()
+    (tmp_path / "simcse/hpd.json").write_text('{"baseline": {"kind": "simcse"}}')
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match="exists and is not what this command makes"):
+        pca(str(teacher_dir), corpus, tmp_path / place, dim=K, overwrite=overwrite)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_where_the_work_would_be_is_left_alone(
+    teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Path
+) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial/thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"out\.partial is in the way"):
+        pca(str(teacher_dir), corpus, tmp_path / "out", dim=K)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out.partial", "thesis.tex"]
+
+
+def test_two_processes_do_not_make_one_model(
+    teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Path
+) -> None:
+    out, called = tmp_path / "out", 0
+
+    def second(task: str, done: int, total: int) -> None:
+        nonlocal called
+        if task.startswith("embedding") and not called:
+            called += 1
+            with pytest.raises(RunError, match="another process is working in"):
+                pca(str(teacher_dir), corpus, out, dim=K, precision="float32")
+
+    pca(str(teacher_dir), corpus, out, dim=K, precision="float32", report=second)
+    assert called
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_empty_folder_is_taken(teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Path) -> None:
+    model = pca(str(teacher_dir), corpus, tmp_path, dim=K, precision="float32").model
+    assert (model / "modules.json").is_file()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_embedded(

@@ -120,7 +120,7 @@ def test_a_model_is_cut_in_closed_form(
     assert "fidelity" in again.out
     assert "has 1 to 24" in refused(hpd(*arguments[:5], 25, "--out", tmp_path / "none"))
     other = hpd(*arguments[:5], 5, "--out", tmp_path / "out")
-    assert "is not what this command makes" in refused(other)
+    assert "was made of other choices" in refused(other)
     assert "--overwrite" in hint(other)
 
 

@@ -1,10 +1,12 @@
 """The command as a whole: what it lists, and how little it loads before it knows what to do."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_ends import refused
 
 HEAVY = (
     "torch",
@@ -76,6 +78,41 @@ def test_python_m_hpdistill_cli_is_the_same_command():
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == "error: nowhere holds no run to resume\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (">&-", "error: standard output is closed"),
+        ("> /dev/full", "error: cannot write: No space left on device"),
+    ],
+)
+def test_standard_output_that_takes_nothing_is_said_in_a_line(options, end, line):
+    command = shlex.join([sys.executable, "-m", "hpdistill.cli", "models", "list", *options])
+    done = subprocess.run(
+        f"{command} {end}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == line
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("encode", "default", "{text}", "{name}.npy"),
+        ("pca", "{model}", "--sentences", "{text}", "--dim", "4"),
+        ("index", "default", "{text}"),
+    ],
+)
+def test_a_name_that_is_too_long_is_said_in_a_line(hpd, line, teacher_dir, corpus_file, tmp_path):
+    names = {"text": corpus_file, "model": teacher_dir, "name": tmp_path / ("x" * 251)}
+    out = () if line[0] == "encode" else ("--out", names["name"])
+    line = refused(hpd(*(part.format(**names) for part in line), *out))
+    assert "x" * 251 in line
+    assert "name too long" in line.lower()
 
 
 def test_an_unknown_command_is_wrong_usage():

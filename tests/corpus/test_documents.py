@@ -100,6 +100,12 @@ def test_columns_that_are_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("row", [{"id": "2", "url": "u"}, {"id": "2", "sentence": "s"}])
+def test_a_row_without_the_column_of_those_before_is_an_error(tmp_path: Path, row: object) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {"id": "1", "text": "a", "url": "u"}, row)
+    assert str(fault(source)).startswith(f"{source}, line 2: no column 'text'; columns: ")
+
+
 def test_the_column_of_ids_is_no_text(tmp_path: Path) -> None:
     shoes = write(tmp_path / "a.csv", "sku,title\nA1,red shoes\n")
     assert pairs(shoes, id_column="sku") == [("A1", "red shoes")]

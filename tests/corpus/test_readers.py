@@ -44,12 +44,40 @@ def test_text_gives_a_sentence_a_line(tmp_path: Path, name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_blank_line_is_an_empty_text_where_there_is_one_column(
+    tmp_path: Path, suffix: str, end: str
+) -> None:
+    one = write(tmp_path / f"one{suffix}", end.join(["text", "a", "", " b ", "", ""]))
+    assert list(read_source(one)) == ["a", "", " b ", ""]
+    gap = {".csv": ",", ".tsv": "\t"}[suffix]
+    rows = ["text", "a", "", "b", "", ""]
+    two = write(tmp_path / f"two{suffix}", end.join(f"{row}{gap}" if row else "" for row in rows))
+    assert list(read_source(two, column="text")) == ["a", "b"]
+    no_text = write(tmp_path / f"no{suffix}", end.join([f"text{gap}n", f"a{gap}", gap, f"b{gap}1"]))
+    assert list(read_source(no_text, column="text")) == ["a", "", "b"]
+
+
+@pytest.mark.parametrize("row", [{"body": "b"}, {"body": "b", "n": 1}, {}])
+def test_a_line_without_the_column_of_those_before_is_an_error(tmp_path: Path, row: object) -> None:
+    source = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{json.dumps(row)}\n{{"text": "c"}}\n')
+    error = fault(source)
+    assert str(error).startswith(f"{source}, line 2: no column 'text'; columns: ")
+
+
 def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     assert list(read_source(write(tmp_path / "a.txt", b"\xef\xbb\xbfHello there"))) == [
         "Hello there"
     ]
     csv_source = write(tmp_path / "a.csv", b"\xef\xbb\xbftext,n\nHello there,1\n")
     assert list(read_source(csv_source, column="text")) == ["Hello there"]
+
+
+@pytest.mark.parametrize("source", ["pydoc", "allnli", "a.txt"])
+def test_a_way_with_errors_that_there_is_not(source: str) -> None:
+    with pytest.raises(UsageError, match="errors is 'guess'; allowed: strict, replace, ignore"):
+        read_source(source, errors="guess")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252", "UTF8"])

@@ -192,6 +192,43 @@ def test_a_transformer_without_config_is_refused(model):
     assert "no config.json" in refusal(model)
 
 
+def in_folder(model: Path, kind: str) -> Path:
+    """Move all of a model's first module to a folder of its own."""
+    folder = model / f"0_{kind}"
+    folder.mkdir()
+    for file in [file for file in model.iterdir() if file.is_file()]:
+        file.rename(folder / file.name)
+    first = {"path": folder.name, "type": f"sentence_transformers.models.{kind}"}
+    set_modules(model, [first, *MODULES[1:]])
+    return folder
+
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+
+
+@pytest.mark.parametrize(
+    ("kind", "vocabularies"),
+    [
+        (None, VOCABULARIES),
+        ("Transformer", VOCABULARIES),
+        ("StaticEmbedding", VOCABULARIES[:1]),
+    ],
+)
+def test_a_model_without_its_tokenizer_is_refused(model, kind, vocabularies):
+    folder = in_folder(model, kind) if kind else model
+    for name in VOCABULARIES[:2]:
+        (folder / name).unlink()
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert f"{folder} has no tokenizer: {vocabularies[0]}" in refusal(model)
+    for name in VOCABULARIES:
+        (folder / name).write_text("")
+        if name in vocabularies:
+            assert resolve(str(model)).path == model
+        else:
+            assert "has no tokenizer" in refusal(model)
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize("text", ["{", "\xff\xfe", "[" * 100_000])
 def test_json_that_cannot_be_read_is_damaged(model, text):
     (model / "config.json").write_bytes(text.encode("latin-1"))

@@ -2,6 +2,8 @@
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,15 @@ from torch import nn
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
 from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
-from hpdistill.files import atomic_directory, json_hash, make_directory, read_json, write_json
+from hpdistill.files import (
+    alone_in,
+    atomic_directory,
+    check_work_directory,
+    json_hash,
+    make_directory,
+    read_json,
+    write_json,
+)
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
 from hpdistill.projection import Projection, check_dim, fit_pca, fit_whitening
@@ -73,14 +83,14 @@ def whiten(
             `out` until it is done.
         precision: In which the sentences are embedded; `auto`: bfloat16 where that is faster and
             faithful.
-        overwrite: Replace what `out` holds.
+        overwrite: Replace another such model.
         report: Progress.
 
     Raises:
         UsageError: k does not fit the model or the sentences, or the model is static.
         CorpusError: Sentences that cannot be read, or not enough of them.
         WeightsError: A model that cannot be found, verified, trusted or loaded.
-        RunError: `out` holds something else; a full disk.
+        RunError: `out` holds something else, a full disk, or another process is making it.
     """
     choices = _Choices("whitening", dim, True, seed, precision, 1.0)
     return _reduce(model, corpus, out, choices, store, overwrite, report)
@@ -131,90 +141,110 @@ def _reduce(
     overwrite: bool,
     report: Report,
 ) -> Reduced:
+    place = out.resolve()  # `.` has no name to put another beside
     source = resolve(model, report=report)
     contents = content_hashes(corpus.reads)
     inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])
-    if out.exists() and not overwrite:
-        return Reduced(out, _finished(out, inputs))
+    if (row := _finished(place, inputs, overwrite=overwrite)) is not None:
+        return Reduced(out, row)
     base = load_model(source.path)
     width = _check(base, source, choices.dim)
     started = time.perf_counter()
-    work = out.with_name(f"{out.name}.partial")
-    make_directory(work)
-    with atomic_directory(work / "corpus") as temporary:
-        read = build_corpus(corpus, temporary, seed=choices.seed, report=report)
-    opened = Corpus.open(work / "corpus")
-    opened.check_held_out()
-    check_dim(choices.dim, width=width, sentences=opened.count("train"))
-    embedded = embed_corpus(
-        source,
-        opened,
-        store or work / "embeddings",
-        recipe=TeacherRecipe(precision=choices.precision),
-        report=report,
-    )
-    if choices.kind == "whitening":
-        projection = fit_whitening(embedded.shards("train"), choices.dim)
-    else:
-        projection = fit_pca(
-            embedded.shards("train"),
-            choices.dim,
-            centred=choices.centred,
-            whitening=choices.whitening,
+    with _work_beside(place) as work:
+        # Again: whoever held the lock may have finished it.
+        if (row := _finished(place, inputs, overwrite=overwrite)) is not None:
+            return Reduced(out, row)
+        with atomic_directory(work / "corpus") as temporary:
+            read = build_corpus(corpus, temporary, seed=choices.seed, report=report)
+        opened = Corpus.open(work / "corpus")
+        opened.check_held_out()
+        check_dim(choices.dim, width=width, sentences=opened.count("train"))
+        embedded = embed_corpus(
+            source,
+            opened,
+            store or work / "embeddings",
+            recipe=TeacherRecipe(precision=choices.precision),
+            report=report,
         )
-    prefixes = _fidelity(projection, embedded)
-    row = {
-        "model": str(out),
-        "base": source.name,
-        "kind": choices.kind,
-        "whitening": choices.whitening,
-        "dim": choices.dim,
-        "width": width,
-        "sentences": read.train,
-        "excluded": read.dropped["excluded"],
-        "explained_share": round(projection.explained_share, 4),
-        "spearman": prefixes[str(choices.dim)],
-        "precision": embedded.precision,
-        "seconds": round(time.perf_counter() - started, 1),
-        "seed": choices.seed,
-    }
-    description = {
-        "format": FORMAT,
-        "dim": choices.dim,
-        "prefixes": prefixes,
-        "baseline": {
+        if choices.kind == "whitening":
+            projection = fit_whitening(embedded.shards("train"), choices.dim)
+        else:
+            projection = fit_pca(
+                embedded.shards("train"),
+                choices.dim,
+                centred=choices.centred,
+                whitening=choices.whitening,
+            )
+        prefixes = _fidelity(projection, embedded)
+        row = {
+            "model": str(out),
+            "base": source.name,
             "kind": choices.kind,
-            "base": {"model": source.name, **encoder_identity(source)},
-            "text_hash": read.text_hash,
-            "inputs": inputs,
-            "row": row,
-        },
-        "versions": versions(),
-        "machine": machine(),
-    }
-    with atomic_directory(out) as temporary:
-        save_student(_behind(base, projection), temporary)
-        write_json(temporary / "hpd.json", description)
-    shutil.rmtree(work)
+            "whitening": choices.whitening,
+            "dim": choices.dim,
+            "width": width,
+            "sentences": read.train,
+            "excluded": read.dropped["excluded"],
+            "explained_share": round(projection.explained_share, 4),
+            "spearman": prefixes[str(choices.dim)],
+            "precision": embedded.precision,
+            "seconds": round(time.perf_counter() - started, 1),
+            "seed": choices.seed,
+        }
+        description = {
+            "format": FORMAT,
+            "dim": choices.dim,
+            "prefixes": prefixes,
+            "baseline": {
+                "kind": choices.kind,
+                "base": {"model": source.name, **encoder_identity(source)},
+                "text_hash": read.text_hash,
+                "inputs": inputs,
+                "row": row,
+            },
+            "versions": versions(),
+            "machine": machine(),
+        }
+        with atomic_directory(place) as temporary:
+            save_student(_behind(base, projection), temporary)
+            write_json(temporary / "hpd.json", description)
     return Reduced(out, row)
 
 
-def _finished(out: Path, inputs: str) -> dict[str, Any]:
-    """The row of a directory that is done already.
+def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | None:
+    """The row of a directory that is done already; None if there is work to do.
 
     Raises:
-        RunError: It is of other inputs, or something else.
+        RunError: It is of other inputs and not to be replaced, or something else.
     """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
     try:
         made = read_json(out / "hpd.json")["baseline"]
-        if made["inputs"] == inputs:
-            return dict(made["row"])
-    except (OSError, HpdError, LookupError, TypeError):
-        pass
+        known, row = made["inputs"], dict(made["row"])
+    except (OSError, HpdError, LookupError, TypeError) as error:
+        raise RunError(
+            f"{out} exists and is not what this command makes", hint="Give --out a new directory."
+        ) from error
+    if overwrite:
+        return None
+    if known == inputs:
+        return row
     raise RunError(
-        f"{out} exists and is not what this command makes",
+        f"{out} was made of other choices",
         hint="Give --out a new directory, or --overwrite to replace it.",
     )
+
+
+@contextmanager
+def _work_beside(out: Path) -> Iterator[Path]:
+    """A directory of this process alone, for what is worth keeping until the model is there."""
+    work = out.with_name(f"{out.name}.partial")
+    check_work_directory(work, "unfinished embeddings")
+    make_directory(work)
+    with alone_in(work):
+        yield work
+        shutil.rmtree(work)
 
 
 def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:

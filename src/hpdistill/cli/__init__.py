@@ -48,6 +48,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     from hpdistill.cli._shared import err
 
+    if sys.stdout is None:
+        # The next file that is opened would be taken for it by all that is written in C.
+        _say("standard output is closed", "Send it to /dev/null if it is not wanted.")
+        raise SystemExit(1)
     for stream in (sys.stdin, sys.stdout):
         # A byte or a character that the locale does not know is no reason to end.
         if isinstance(stream, io.TextIOWrapper):
@@ -62,16 +66,26 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
         if debug:
             traceback.print_exc()
-        expected = isinstance(error, HpdError)
-        text = str(error) if expected else f"{type(error).__name__}: {' '.join(str(error).split())}"
-        hint = error.hint if isinstance(error, HpdError) else "--debug shows where this comes from."
-        err.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
-        if hint:
-            err.print(f"[dim]hint:[/] {_escape(hint)}", highlight=False, soft_wrap=True)
+        _say(*_in_words(error))
         raise SystemExit(1) from None
 
 
-def _escape(text: str) -> str:
+def _in_words(error: Exception) -> tuple[str, str]:
+    """A line that says what is wrong, and one that says what to do about it, or nothing."""
+    if isinstance(error, HpdError):
+        return str(error), error.hint
+    if isinstance(error, OSError) and error.strerror:
+        # One without a name comes of writing to what is open: standard output, nearly always.
+        return f"{error.filename or 'cannot write'}: {error.strerror}", ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}", "--debug shows where this comes from."
+
+
+def _say(text: str, hint: str) -> None:
     from rich.markup import escape
 
-    return escape(text)
+    from hpdistill.cli._shared import err
+
+    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    if hint:
+        err.print(f"[dim]hint:[/] {escape(hint)}", highlight=False, soft_wrap=True)

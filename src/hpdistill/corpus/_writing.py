@@ -21,7 +21,9 @@ _BATCH_CHARACTERS = 1 << 26
 def write_spool(stream: CleanStream, path: Path) -> int:
     """Write all texts of the cleaning to a temporary Arrow stream; returns how many."""
     pa = extra("pyarrow")
-    names = pa.array([source.source for source in stream.sources], pa.string())
+    # A file's name need not be Unicode, which Parquet wants.
+    named = [source.source.encode(errors="replace").decode() for source in stream.sources]
+    names = pa.array(named, pa.string())
     schema = pa.schema([("text", pa.string()), ("source", pa.dictionary(pa.int32(), pa.string()))])
     total = 0
     with (

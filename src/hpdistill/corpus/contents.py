@@ -5,6 +5,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpdistill.corpus._lines import reading
 from hpdistill.corpus.readers import files_of_source
 from hpdistill.files import sha256_file
 
@@ -12,7 +13,11 @@ __all__ = ["content_hashes"]
 
 
 def content_hashes(names: Sequence[str]) -> dict[str, str]:
-    """What the named sources and folders hold now; a hub's dataset goes by its name."""
+    """What the named sources and folders hold now; a hub's dataset goes by its name.
+
+    Raises:
+        CorpusError: One cannot be read or fetched.
+    """
     contents: dict[str, str] = {}
     for name in names:
         if name == "pydoc":
@@ -22,7 +27,12 @@ def content_hashes(names: Sequence[str]) -> dict[str, str]:
             contents[name] = f"python {platform.python_version()}: {', '.join(sorted(packages))}"
         elif Path(name).is_dir():
             for inner in sorted(p for p in Path(name).rglob("*") if p.is_file()):
-                contents[str(inner)] = sha256_file(inner)
+                contents[str(inner)] = _sha256(inner)
         elif files := files_of_source(name):
-            contents[name] = ", ".join(map(sha256_file, files))
+            contents[name] = ", ".join(map(_sha256, files))
     return contents
+
+
+def _sha256(path: Path) -> str:
+    with reading(path):
+        return sha256_file(path)

@@ -103,6 +103,7 @@ class _Columns:
         self.metadata = tuple(metadata)
         self._known: set[str] = set()
         self._texts: list[str] = []
+        self._chosen = text
 
     def document(self, row: _Row, where: str) -> DocumentRow:
         """Take a row apart.
@@ -128,8 +129,9 @@ class _Columns:
         title = [_TITLE] if _TITLE in names and self._id != _TITLE else []
         if not rest and title:
             return title
-        text = choose_column(rest, None, where, option="--text-column")
-        return [*title, text]
+        # Once chosen it stays: a row without it must not be read by another column.
+        self._chosen = choose_column(rest, self._chosen, where, option="--text-column")
+        return [*title, self._chosen]
 
     def id(self, row: _Row, where: str) -> str:
         """The id of a row: that of its column, else its number.

@@ -9,7 +9,7 @@ from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus._tables import FORMATS, file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_sentences
-from hpdistill.errors import CorpusError
+from hpdistill.errors import CorpusError, UsageError
 
 __all__ = [
     "FORMATS",
@@ -45,8 +45,10 @@ def read_source(
     Raises:
         CorpusError: The source is missing, of an unknown kind, damaged, or in another encoding,
             or lacks the column. Raised when the iteration reaches the fault.
-        UsageError: There is no such encoding, or the `train` extra is not installed.
+        UsageError: There is no such encoding or `errors`, or the `train` extra is not installed.
     """
+    if errors not in ("strict", "replace", "ignore"):
+        raise UsageError(f"errors is {errors!r}; allowed: strict, replace, ignore")
     if source == "pydoc":
         return pydoc_sentences()
     if nli.is_allnli(source):
@@ -108,7 +110,8 @@ def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> I
             yield from nli.sentences_of(row, f"{path}, line {number}")
             continue
         if chosen not in row:
-            chosen = choose_column(list(row), column, f"{path}, line {number}")
+            # Once chosen it stays: a line without it must not be read by another column.
+            chosen = choose_column(list(row), chosen or column, f"{path}, line {number}")
         yield text_value(row[chosen], f"{path}, line {number}, {chosen}")
 
 

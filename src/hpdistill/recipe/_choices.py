@@ -38,11 +38,14 @@ class Choices:
         Raises:
             UsageError: A file name in it is not Unicode, which TOML cannot hold.
         """
+        text = self.to_toml()
         try:
-            data = self.to_toml().encode()
+            data = text.encode()
         except UnicodeEncodeError as error:
+            line = next(part for part in text.splitlines() if not part.isprintable())
             raise UsageError(
-                f"the recipe holds a name that is not Unicode: {error.object!r}"
+                f"a recipe cannot hold a name that is not Unicode: {line.strip(' ,')}",
+                hint="Give the file another name, or a link with one.",
             ) from error
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)

@@ -37,14 +37,16 @@ class CorpusRecipe:
         check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
         check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
-        check("validation", self.validation, self.validation >= 2, "2 or more")
+        check("validation", self.validation, self.validation >= 3, "3 or more")
         check_if_set(
             "validation_sources",
             self.validation_sources,
             lambda given: len(given) > 0,
             "at least one",
         )
-        check_if_set("limit", self.limit, lambda count: count >= 10, "10 or more")
+        # Of 15 at most 3 are held out, which fidelity needs.
+        least = 10 if self.validation_sources else 15
+        check_if_set("limit", self.limit, lambda count: count >= least, f"{least} or more")
         check_choice("errors", self.errors, ("strict", "replace", "ignore"))
 
     @property

@@ -212,6 +212,6 @@ def _embed(
         raise StoreError(
             f"{encoder.name} gives a vector that is not finite for {bad.size} sentence(s), "
             f"first: {shown}",
-            hint="Remove the sentence, or embed with --teacher-precision float32.",
+            hint="Remove the sentence, or embed in float32.",
         )
     return vectors

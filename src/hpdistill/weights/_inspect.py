@@ -45,6 +45,11 @@ _CONVERT = (
     "Where you trust a model's pickle, load it with transformers or sentence-transformers and "
     "save it again: both write safetensors. Then give that directory."
 )
+_TOKENIZERS = {
+    # kind: patterns of the files of which one holds its vocabulary
+    "StaticEmbedding": ("tokenizer.json",),
+    "Transformer": ("tokenizer.json", "vocab.txt", "vocab.json", "*.model"),
+}
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
@@ -78,6 +83,7 @@ def check_directory(path: Path) -> list[Path]:
         _refuse_code(folder, kind)
         if _KINDS[kind]:
             files += [file for file in _weight_files(folder) if file not in files]
+        _require_tokenizer(folder, kind)
     for file in files:
         _check_safetensors(file)
     return files
@@ -240,6 +246,16 @@ def _weight_files(folder: Path) -> list[Path]:
             hint=_CONVERT,
         )
     raise WeightsError(f"{folder} has no {_WEIGHTS}; nothing else is loaded", hint=_CONVERT)
+
+
+def _require_tokenizer(folder: Path, kind: str) -> None:
+    """Refuse what transformers would give an empty vocabulary, to which all words are unknown."""
+    patterns = _TOKENIZERS.get(kind, ())
+    if patterns and not any(any(folder.glob(pattern)) for pattern in patterns):
+        raise WeightsError(
+            f"{folder} has no tokenizer: {' or '.join(patterns)} was expected",
+            hint="Save the tokenizer that the model was trained with into that folder.",
+        )
 
 
 def _has_pickle(folder: Path) -> bool:

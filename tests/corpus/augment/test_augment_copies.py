@@ -230,6 +230,15 @@ def test_unfinished_copies_of_another_kind_are_not_mixed_in(tmp_path):
     assert {line["text"].split()[1] for line in lines(out)} == {"cat"}
 
 
+def test_a_folder_where_unfinished_copies_would_be_is_left_alone(tmp_path):
+    (tmp_path / "out.jsonl.part").mkdir()
+    thesis = tmp_path / "out.jsonl.part/thesis.tex"
+    thesis.write_text("years of work")
+    with pytest.raises(RunError, match=r"out\.jsonl\.part is in the way: unfinished copies"):
+        write_copies(TEXTS, Changer(dogs), tmp_path / "out.jsonl", overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out.jsonl.part", "thesis.tex"]
+
+
 def test_a_file_that_is_there_is_kept(tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text("mine")

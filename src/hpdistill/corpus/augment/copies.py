@@ -23,6 +23,7 @@ from hpdistill.errors import RunError, UsageError
 from hpdistill.files import (
     alone_in,
     atomic_path,
+    check_work_directory,
     clear_os_errors,
     json_hash,
     make_directory,
@@ -274,8 +275,7 @@ def _read_block(path: Path, block: Sequence[str]) -> dict[str, Any] | None:
 @contextmanager
 def _claimed(part: Path, key: dict[str, object], *, overwrite: bool) -> Iterator[None]:
     """Make the directory one of this key and of this process alone."""
-    if part.exists() and not part.is_dir():
-        raise RunError(f"{part} is in the way: unfinished copies would be kept there")
+    check_work_directory(part, "unfinished copies")
     make_directory(part)
     with alone_in(part):
         blocks = sorted(part.glob("[0-9]*.json"))
