@@ -59,6 +59,11 @@ def test_a_blank_line_is_an_empty_text_where_there_is_one_column(
     assert list(read_source(no_text, column="text")) == ["a", "", "b"]
 
 
+def test_a_header_that_names_a_column_twice(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "text,n,n,,\na,1,2,3,4\n")
+    assert str(fault(source)) == f"{source}: the header names the column 'n' twice"
+
+
 @pytest.mark.parametrize("row", [{"body": "b"}, {"body": "b", "n": 1}, {}])
 def test_a_line_without_the_column_of_those_before_is_an_error(tmp_path: Path, row: object) -> None:
     source = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{json.dumps(row)}\n{{"text": "c"}}\n')

@@ -32,18 +32,21 @@ def file_format(path: Path) -> str:
 
 
 def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row of a `.csv` or `.tsv` that is not blank.
-
-    The first row is the header.
+    """Line number and fields of every row of a `.csv` or `.tsv`; the first is the header.
 
     Raises:
-        CorpusError: A row has more or fewer fields than the header, or the file cannot be read.
+        CorpusError: The header names a column twice, a row has more or fewer fields than it, or
+            the file cannot be read.
     """
     width = 0
     tabs = file_format(path) == ".tsv"
     text = lines(path, encoding=encoding, errors=errors, newline="")
     for number, row in delimited_rows(text, path, tabs=tabs, error=CorpusError):
-        width = width or len(row)
+        if not width:
+            width = len(row)
+            twice = next((name for name in row if name and row.count(name) > 1), None)
+            if twice is not None:
+                raise CorpusError(f"{path}: the header names the column {twice!r} twice")
         if len(row) != width:
             raise CorpusError(
                 f"{path}, line {number}: {len(row)} fields, the header has {width}",

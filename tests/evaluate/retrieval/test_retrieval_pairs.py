@@ -92,6 +92,13 @@ def test_reads_every_format(tmp_path: Path, name: str, text: str) -> None:
     assert task.document_texts == ["a, b", "c", "d", "e"]
 
 
+@pytest.mark.parametrize(("name", "gap"), [("p.csv", ","), ("p.tsv", "\t")])
+def test_reads_a_text_as_long_as_a_book(tmp_path: Path, name: str, gap: str) -> None:
+    book = "word " * 100_000
+    task = pairs(tmp_path, f"sentence1{gap}sentence2\n{book}{gap}b\n", name)
+    assert answers(task) == {book.strip(): {"b"}}
+
+
 def test_without_a_label_every_pair_is_one(tmp_path: Path) -> None:
     task = pairs(tmp_path, '{"anchor": "a", "positive": "b"}\n', "p.jsonl")
     assert answers(task) == {"a": {"b"}}
