@@ -16,7 +16,8 @@ def delimited_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every row.
 
-    A blank line is a row of one empty field where the first row has one field, and none elsewhere.
+    A blank line is a row where the first row has one field, and none elsewhere. A line of tabs is
+    always a row.
 
     Args:
         text: Lines with their ends; of CSV, read with `newline=""`.
@@ -30,18 +31,16 @@ def delimited_rows(
     """
     width = 0
     for number, row in _tabbed(text) if tabs else _quoted(text, path, error):
-        if row:
+        # A line of spaces looks blank, and a .tsv has no quotes to show that it is not.
+        blank = not row or (tabs and len(row) == 1 and not row[0].strip())
+        if width == 1 or not blank:
             width = width or len(row)
-            yield number, row
-        elif width == 1:
-            yield number, [""]
+            yield number, row or [""]
 
 
 def _tabbed(text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows; of a line of spaces, none."""
     for number, line in enumerate(text, start=1):
-        row = line.rstrip("\r\n").split("\t")
-        yield number, row if len(row) > 1 or row[0].strip() else []
+        yield number, line.rstrip("\r\n").split("\t")
 
 
 def _quoted(

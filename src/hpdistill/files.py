@@ -212,16 +212,22 @@ def clear_os_errors(
 ) -> Iterator[None]:
     """Say in one line why the system refuses to write `path`.
 
+    Args:
+        path: What is written, for the message.
+        hint: Where there is no room.
+
     Raises:
         RunError: The disk is full, or the place cannot be written.
     """
-    reasons = {
+    no_room = {
         errno.ENOSPC: "the disk is full",
         errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "the file would be larger than the system allows",
+    }
+    reasons = no_room | {
         errno.EACCES: "permission denied",
         errno.EPERM: "permission denied",
         errno.EROFS: "the file system is read-only",
-        errno.EFBIG: "the file would be larger than the system allows",
         errno.ENOTDIR: "a part of this path is a file, not a directory",
         errno.EEXIST: "a part of this path is a file, not a directory",
         errno.EISDIR: "it is a directory",
@@ -239,7 +245,8 @@ def clear_os_errors(
         if number not in reasons and not unnumbered:
             raise
         reason = str(error).splitlines()[0] if unnumbered else reasons[number or 0]
-        raise RunError(f"cannot write {path}: {reason}", hint=hint) from error
+        full = unnumbered or number in no_room
+        raise RunError(f"cannot write {path}: {reason}", hint=hint if full else "") from error
 
 
 def _writer(path: Path) -> int | None:

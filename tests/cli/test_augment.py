@@ -104,6 +104,7 @@ def test_a_pair_that_is_not_installed_is_told_with_how_to_get_it(hpd, source, ap
         (("--min-similarity", "1"), "min_similarity is 1.0; allowed: at least 0 and below 1"),
         (("--dictionary", "nowhere"), "nowhere holds no WordNet: cannot read noun"),
         (("--exclude", "nowhere"), "nowhere does not exist"),
+        (("--errors", "guess"), "errors is 'guess'; allowed: strict, replace, ignore"),
     ],
 )
 def test_bad_choices(hpd, source, tmp_path, arguments, message):

@@ -374,6 +374,7 @@ def test_speed_measures_scores_and_draws_a_model(static_dir, data, tmp_path):
             assert first[f"tokens{length}_batch{size}_ratio"] == 1
     assert all(not isinstance(value, dict | list) for value in first.values())
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"Picture: {picture}" in result.stderr
     assert f"Left out: {static_dir} on static-int8" in result.stderr
     assert "sentences of Python's language reference" in result.stderr
 
@@ -406,12 +407,27 @@ def test_wrong_usage_of_back_ends_exits_with_2(loaded, arguments):
     assert loaded == []
 
 
-def test_speed_finds_wrong_names_data_and_pictures_first(loaded, static_dir, tmp_path):
+def test_speed_finds_wrong_names_data_and_pictures_first(loaded, data, static_dir, tmp_path):
     assert isinstance(hpd("speed", "bgi").exception, WeightsError)
     nowhere = tmp_path / "nowhere"
     assert isinstance(hpd("speed", "big", "--sts", nowhere).exception, EvaluationError)
     picture = hpd("speed", "big", "--sts", nowhere, "--plot", "x.gif")
     assert "allowed: .pdf, .png, .svg" in str(picture.exception)
+    nowhere.write_text("")
+    options = ("--sts", data, "--plot", nowhere / "x.png")
+    assert "is a file, not a directory" in str(hpd("speed", "big", *options).exception)
+
+
+@pytest.mark.parametrize("json_option", [(), ("--json",)])
+def test_speed_prints_what_it_measured_although_there_is_no_place_for_the_picture(
+    static_dir, data, tmp_path, json_option
+):
+    (tmp_path / "x.png").mkdir()
+    options = ("--backends", "runtime", "--sts", data, "--plot", tmp_path / "x.png")
+    result = hpd("speed", static_dir, *QUICK, *options, *json_option)
+    assert "x.png: it is a directory" in str(result.exception)
+    assert str(static_dir) in result.stdout
+    assert "Picture:" not in result.output
 
 
 def test_speed_of_nothing_says_why(static_dir):

@@ -74,6 +74,7 @@ def test_fetch_prints_where_each_model_lies(app, tmp_path):
     for place in places:
         place.mkdir()
         (place / "config.json").write_text('{"model_type": "bert"}')
+        (place / "vocab.txt").write_text("[PAD]")
         save_file({"w": np.zeros(2, np.float32)}, place / "model.safetensors")
     result = CliRunner().invoke(app, ["models", "fetch", *map(str, places)])
     assert result.exit_code == 0

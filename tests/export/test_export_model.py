@@ -1,7 +1,9 @@
 """Exports: the graph says what the model says, or it is not kept."""
 
 import json
+import re
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     Dense,
@@ -20,7 +22,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from tokenizers import Tokenizer
 
-from hpdistill.errors import CorpusError, ExportError, UsageError
+from hpdistill.errors import CorpusError, ExportError, UsageError, WeightsError
 from hpdistill.export import export_model
 from hpdistill.export import model as export_module
 from hpdistill.export.graph import write_graph
@@ -147,6 +149,17 @@ def test_out_leaves_the_model_as_it_was(model: Path, texts: list[str], tmp_path:
     assert agreement(tmp_path / "copy", texts, "float32").min() > 0.9999
 
 
+def test_the_copy_of_a_read_only_model_is_its_owners_to_change(
+    model: Path, texts: list[str], tmp_path: Path
+) -> None:
+    for path in sorted(model.rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    model.chmod(0o555)
+    export_model(model, texts, precisions=["float32"], out=tmp_path / "copy")
+    for path in (tmp_path / "copy", *(tmp_path / "copy").rglob("*")):
+        assert path.stat().st_mode & stat.S_IWUSR, path
+
+
 def test_exporting_again_replaces_what_was_there(model: Path, texts: list[str]) -> None:
     export_model(model, texts)
     (model / "onnx" / "old.onnx").write_text("of another export")
@@ -171,6 +184,29 @@ def test_a_graph_that_disagrees_is_not_written(
     with pytest.raises(ExportError, match=r"float32 graph disagrees.*cosine"):
         export_model(model, texts)
     assert contents(model) == before
+
+
+def test_a_model_that_gives_nan_is_told_from_one_that_cannot_be_exported(
+    model: Path, texts: list[str]
+) -> None:
+    weights = load_file(model / "model.safetensors")
+    row = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]["winter"]
+    weights["embeddings.word_embeddings.weight"][row] = np.nan
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    bad = sum("winter" in text.split() for text in texts)
+    with pytest.raises(ExportError, match=f"{model} gives NaN for {bad} of 150 sentences"):
+        export_model(model, texts)
+    assert not (model / "onnx").exists()
+
+
+def test_a_fault_of_the_model_is_not_told_of_its_copy(model: Path, texts: list[str]) -> None:
+    # PyTorch makes do with a vocabulary; the runtime, which tries the copy, does not.
+    words = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
+    (model / "tokenizer.json").unlink()
+    (model / "vocab.txt").write_text("\n".join(words))
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    with pytest.raises(WeightsError, match=re.escape(f"{model / 'tokenizer.json'} is missing")):
+        export_model(model, texts)
 
 
 def test_int8_outside_tolerance_is_refused_and_float32_stays(

@@ -395,3 +395,21 @@ found = {{"torch", "transformers", "scipy", "sentence_transformers", "onnx"}} & 
 assert not found, found
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+FORK = """
+import os, sys
+from hpdistill import Encoder
+encoder = Encoder.load(sys.argv[1], threads=4)
+texts = [" ".join(["dog"] * (1 + row % 40)) for row in range(300)]
+first = encoder.encode(texts, batch_size=8).tobytes()
+child = os.fork()
+if child == 0:
+    os._exit(encoder.encode(texts, batch_size=8).tobytes() != first)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_encodes_with_its_parents_model(exported_dir: Path) -> None:
+    line = [sys.executable, "-c", FORK, str(exported_dir)]
+    assert subprocess.run(line, timeout=60, check=False).returncode == 0

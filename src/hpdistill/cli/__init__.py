@@ -1,6 +1,7 @@
 """The `hpd` command. The only room that prints; one module a command group."""
 
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,8 +47,6 @@ def main() -> None:
     """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2 or 130."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    from hpdistill.cli._shared import err
-
     if sys.stdout is None:
         # The next file that is opened would be taken for it by all that is written in C.
         _say("standard output is closed", "Send it to /dev/null if it is not wanted.")
@@ -58,16 +57,37 @@ def main() -> None:
             with suppress(io.UnsupportedOperation):  # it has been read from
                 stream.reconfigure(errors="replace")
     try:
-        app(arguments)
-    except SystemExit as ending:
-        if ending.code == INTERRUPTED:
-            err.print("interrupted; what was complete is kept", highlight=False)
-        raise
+        _run(arguments)
+    except BrokenPipeError:  # whoever reads has had enough
+        _drop_output()
+        raise SystemExit(1) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
         if debug:
             traceback.print_exc()
         _say(*_in_words(error))
+        _drop_output()
         raise SystemExit(1) from None
+
+
+def _run(arguments: list[str]) -> None:
+    from hpdistill.cli._shared import err
+
+    try:
+        app(arguments)
+    except SystemExit as ending:
+        # What is left of the output goes now, while it can still be said that it cannot.
+        sys.stdout.flush()
+        if ending.code == INTERRUPTED:
+            err.print("interrupted; what was complete is kept", highlight=False)
+        raise
+
+
+def _drop_output() -> None:
+    """Forget what standard output does not take: Python would try and complain as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _in_words(error: Exception) -> tuple[str, str]:

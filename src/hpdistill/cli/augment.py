@@ -143,6 +143,7 @@ def _run(
 
     check_source(source, column=reading["column"])
     check_copies_output(out, overwrite=overwrite)
+    texts = read_source(source, **reading)
     excluded = excluded_keys(exclude or ())
     started = time.perf_counter()
     with (
@@ -151,7 +152,7 @@ def _run(
     ):
         judge, identity = _judge(teacher, recipe.min_similarity, report)
         summary = write_copies(
-            read_source(source, **reading),
+            texts,
             augmenter,
             out,
             excluded=excluded,

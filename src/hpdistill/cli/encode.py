@@ -357,6 +357,8 @@ def _standard_lines(encoding: str, errors: str) -> "Iterator[str]":
 
     from hpdistill.errors import CorpusError, UsageError
 
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed", hint="Name a file of texts.")
     number = 0
     try:
         codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding

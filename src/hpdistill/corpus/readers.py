@@ -99,20 +99,23 @@ def files_of_source(source: str) -> list[Path]:
 
 
 def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:
-    chosen = ""
+    chosen, pairs = "", False
     for number, row in json_rows(path, lines(path, encoding=encoding, errors=errors)):
+        where = f"{path}, line {number}"
         if isinstance(row, str):
             yield row
             continue
         if not isinstance(row, dict):
-            raise CorpusError(f"{path}, line {number}: expected an object, not {str(row)[:40]}")
-        if column is None and nli.is_original(row):
-            yield from nli.sentences_of(row, f"{path}, line {number}")
+            raise CorpusError(f"{where}: expected an object, not {str(row)[:40]}")
+        # The first object decides: a line that lacks what it has must not be read otherwise.
+        if not chosen:
+            pairs = pairs or (column is None and nli.is_original(row))
+        if pairs:
+            yield from nli.sentences_of(row, where)
             continue
         if chosen not in row:
-            # Once chosen it stays: a line without it must not be read by another column.
-            chosen = choose_column(list(row), chosen or column, f"{path}, line {number}")
-        yield text_value(row[chosen], f"{path}, line {number}, {chosen}")
+            chosen = choose_column(list(row), chosen or column, where)
+        yield text_value(row[chosen], f"{where}, {chosen}")
 
 
 def _read_table(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:

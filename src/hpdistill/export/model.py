@@ -1,6 +1,7 @@
 """Exporting a model directory: graphs, their agreement with the model, and their speed."""
 
 import shutil
+import stat
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from hpdistill.encoder import Embeddings, Encoder, unit
-from hpdistill.errors import CorpusError, ExportError, UsageError
+from hpdistill.errors import CorpusError, ExportError, RunError, UsageError, WeightsError
 from hpdistill.evaluate import StsData, evaluate_sts, sentences_per_second
 from hpdistill.export.graph import OPSET, write_graph
 from hpdistill.export.int8 import METHODS, int8_file_name
@@ -23,6 +24,7 @@ from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
+    clear_os_errors,
     read_json,
     sha256_file,
     write_json,
@@ -95,7 +97,8 @@ def export_model(
     Raises:
         UsageError: An unknown precision, or an `out` that exists.
         CorpusError: No sentences.
-        ExportError: The model cannot become a graph, or the float32 graph disagrees with it.
+        ExportError: The model gives NaN or cannot become a graph, or the float32 graph disagrees
+            with it.
         RunError: The disk is full; what was there is untouched.
     """
     unknown = [name for name in precisions if name not in get_args(Precision)]
@@ -111,10 +114,16 @@ def export_model(
         # Built beside what the runtime needs of the model, so that what is compared and timed
         # is what users will load; put in place only when it has passed.
         stage = Path(scratch) / "model"
-        _copy(directory, stage, weights=is_static(model.model))
         trial = _Trial(stage, model, sentences, sts, report)
-        trial.all("int8" in precisions)
-        ranges = _ranges(trial.best(), directory, sentences, report)
+        try:
+            with clear_os_errors(tempfile.gettempdir(), "Set TMPDIR to a folder with more room."):
+                _copy(directory, stage, weights=is_static(model.model))
+                trial.all("int8" in precisions)
+                ranges = _ranges(trial.best(), directory, sentences, report)
+        except WeightsError as error:
+            # Of the copy in the scratch directory the user knows nothing.
+            error.args = (str(error).replace(str(stage), str(directory)),)
+            raise
         if out is not None:
             with atomic_directory(out) as temporary:
                 _copy(directory, temporary, weights=True)
@@ -156,6 +165,11 @@ class _Trial:
         self._describe()
         self._progress("exporting", 1)
         self.reference = self.model.encode(self.sentences)
+        if bad := int((~np.isfinite(self.reference).all(axis=1)).sum()):
+            raise ExportError(
+                f"{self.model.name} gives NaN for {bad:,} of {len(self.sentences):,} sentences",
+                hint="Its weights are damaged, or its training diverged; nothing was written.",
+            )
         torch_row = {"precision": "float32", "backend": "torch", "method": None}
         scores = {"cosine_mean": 1.0, "cosine_min": 1.0, "sts_dev": self._dev(self.model)}
         self.rows = [{**torch_row, **scores, "file_mb": None}]
@@ -342,9 +356,30 @@ def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) ->
 
 
 def _copy(directory: Path, target: Path, *, weights: bool) -> None:
-    """A model's files without what an earlier export added, and if wanted without weights."""
+    """A model's files without what an earlier export added, and if wanted without weights.
+
+    Raises:
+        RunError: A file cannot be read or written.
+    """
     unwanted = ["onnx", RANGES, STATIC_INT8, *([] if weights else ["*.safetensors"])]
-    shutil.copytree(directory, target, ignore=shutil.ignore_patterns(*unwanted), dirs_exist_ok=True)
+    shutil.copytree(
+        directory,
+        target,
+        ignore=shutil.ignore_patterns(*unwanted),
+        copy_function=_copy_file,
+        dirs_exist_ok=True,
+    )
+    # Folders are copied with their modes, and nothing could be added to a read-only one.
+    for folder in (target, *target.rglob("*/")):
+        folder.chmod(folder.stat().st_mode | stat.S_IRWXU)
+
+
+def _copy_file(source: str, target: str) -> None:
+    """Without its mode."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise RunError(f"cannot copy {source}: {error.strerror}") from error
 
 
 def _speed(encoder: TorchEncoder | Runtime, sentences: Sequence[str]) -> float:

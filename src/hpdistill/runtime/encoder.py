@@ -1,5 +1,6 @@
 """`Encoder`: a model directory in, vectors out, on any machine with NumPy and ONNX Runtime."""
 
+import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +93,8 @@ class Encoder:
         self._lock = threading.Lock()
         self._truncated = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._maker = os.getpid()
+        """Of the pool: its threads are not in a forked child."""
 
     @classmethod
     def load(
@@ -385,8 +388,9 @@ class Encoder:
         with self._lock:
             if self._model is None:
                 raise _closed(self.name)
-            if self._pool is None:
+            if self._pool is None or self._maker != os.getpid():
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hpdistill")
+                self._maker = os.getpid()
             return self._pool
 
 

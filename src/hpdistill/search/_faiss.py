@@ -1,5 +1,7 @@
 """FAISS, where it is installed."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,16 @@ from hpdistill.extras import extra
 from hpdistill.files import clear_os_errors
 
 __all__ = ["load_faiss", "read_index", "search_threads", "write_index"]
+
+
+def _after_fork() -> None:
+    # A child has none of the threads that its parent's searches have left waiting, and the thread
+    # that forked would wait for them for ever.
+    if faiss := sys.modules.get("faiss"):
+        faiss.omp_set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def load_faiss() -> Any:  # noqa: ANN401 - a module without types

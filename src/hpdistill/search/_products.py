@@ -1,5 +1,6 @@
 """Integer inner products and the best of them, by NumKong: it has the kernels for it."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -183,9 +184,10 @@ def _each(
     """Results for parts, in their order; by several threads where there are several parts."""
     if len(parts) < 2 or threads < 2:
         return map(work, parts)
-    return _pool(threads).map(work, parts)
+    return _pool(threads, os.getpid()).map(work, parts)
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """The threads of a process: a forked child has none of its parent's."""
     return ThreadPoolExecutor(threads, thread_name_prefix="hpdistill-products")

@@ -66,8 +66,9 @@ def speed(
     as_json: JsonOption = False,
 ) -> None:
     """Compare speed, latency, memory and size of models and back ends, side by side in one run."""
-    from hpdistill.cli._shared import err, print_json, print_table, progress
+    from hpdistill.cli._shared import err, out, print_json, print_table, progress
     from hpdistill.evaluate import check_plot, load_tasks, measure_speed, plot_quality_speed
+    from hpdistill.files import make_directory
 
     if plot is not None:
         if sts is None:
@@ -79,6 +80,8 @@ def speed(
     chosen = _parse_backends(backends)
     if sts is not None:
         load_tasks(sts)  # wrong data is to be found before anything is measured
+    if plot is not None:
+        make_directory(plot.parent)  # and so is a wrong place
     with progress() as report:
         sources = [find(model, report) for model in dict.fromkeys(models)]
         contenders, notes = _contenders(sources, chosen)
@@ -93,15 +96,16 @@ def speed(
             report=report,
         ).rows
     notes += _speed_notes(rows, max(sizes[0], default=0))
-    if plot is not None:
-        plot_quality_speed(rows, plot)
-        notes.append(f"Picture: {plot}")
+    # Printed before the picture is written: what was measured is there whatever becomes of that.
     if as_json:
         print_json("eval speed", rows)
         print_notes(err, [described, *notes])
     else:
         for table in _speed_tables(rows, workloads, described, notes):
             print_table(table)
+    if plot is not None:
+        plot_quality_speed(rows, plot)
+        print_notes(err if as_json else out, [f"Picture: {plot}"])
 
 
 def _parse_backends(text: str | None) -> "list[Backend]":
