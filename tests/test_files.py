@@ -20,6 +20,7 @@ from hpdistill.errors import RunError, StoreError
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
+    check_name,
     json_hash,
     read_json,
     remove_leftovers,
@@ -212,6 +213,31 @@ def test_a_file_where_a_folder_is_needed_is_said(tmp_path: Path, inner: str) -> 
     with pytest.raises(RunError, match="is a file, not a directory"):
         write_json(tmp_path / "file" / inner, {})
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("name", ["new", "folder/new", "file", ".", "x" * 240])
+def test_a_name_that_can_be_written_to_is_let_pass(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    check_name(tmp_path / name)
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 250, "the name is too long"),  # with `.PID.tmp`
+        ("x" * 256, "the name is too long"),
+        ("file/new", "is a file, not a directory"),
+        ("circle/new", "too many symbolic links"),
+    ],
+)
+def test_a_name_that_cannot_be_written_to_is_said_before_any_work(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(RunError, match=f"cannot write .*{name}: .*{reason}"):
+        check_name(tmp_path / name)
 
 
 def test_a_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:

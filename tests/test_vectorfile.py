@@ -164,6 +164,15 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path, s
     assert names(tmp_path) == [out.name]
 
 
+@each_format
+def test_a_name_that_is_not_unicode_is_one_like_another(tmp_path, suffix):
+    out = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    write(out)
+    assert names(tmp_path) == [out.name]
+    copy = shutil.copy(out, tmp_path / f"copy{suffix}")
+    assert read(copy)[1].shape == (len(TEXTS), WIDTH)
+
+
 @pytest.mark.parametrize("name", ["out", "out.txt", "out.npz", "out.npy.gz", ".npy"])
 def test_a_format_that_cannot_be_written_is_named(tmp_path, name):
     with pytest.raises(UsageError, match=r"must end in \.npy or \.parquet"):

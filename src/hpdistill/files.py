@@ -18,6 +18,7 @@ __all__ = [
     "alone_in",
     "atomic_directory",
     "atomic_path",
+    "check_name",
     "check_work_directory",
     "clear_os_errors",
     "is_temporary",
@@ -72,6 +73,16 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that nothing can be written to, before anything is computed for it.
+
+    Raises:
+        RunError: It is too long for `atomic_path`, or leads through a file or a circle of links.
+    """
+    with clear_os_errors(path), suppress(FileNotFoundError):
+        Path(f"{path}.{os.getpid()}.tmp").lstat()
 
 
 def is_temporary(path: Path) -> bool:

@@ -337,9 +337,14 @@ class _Parquet(_Store):
     def join(self, blocks: Sequence[_Block], report: Report) -> Path:
         _, parquet = _pyarrow()
         path = self.part / "joined.parquet"
-        with parquet.ParquetWriter(path, self._schema(), **_PARQUET) as writer:
+        # Opened here: Arrow takes no name that is not Unicode.
+        with (
+            path.open("wb") as file,
+            parquet.ParquetWriter(file, self._schema(), **_PARQUET) as writer,
+        ):
             for number, block in enumerate(blocks):
-                table = parquet.read_table(self._path(number), memory_map=False)
+                with self._path(number).open("rb") as source:
+                    table = parquet.read_table(source)
                 writer.write_table(table, row_group_size=block.rows)
                 report("joining blocks", number + 1, len(blocks))
         return path

@@ -134,7 +134,7 @@ def test_k_over_the_width(distill, tmp_path):
         ({"batch_size": 0}, "batch_size is 0"),
         ({"anchor": -1}, "anchor is -1.0"),
         ({"seed": -1}, "seed is -1"),
-        ({"limit": 5}, "limit is 5; allowed: 10 or more"),
+        ({"limit": 5}, "limit is 5; allowed: 15 or more"),
         ({"validation": 1}, "validation is 1"),
         ({"student": "layers:mpnet:2,1"}, "'layers:mpnet:2,1' is not understood"),
         ({"evaluate": "no/such/folder"}, "no/such/folder does not exist"),

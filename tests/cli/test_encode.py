@@ -212,13 +212,23 @@ def write_source(kind: str, folder: Path, texts: list[str]) -> tuple[Path, tuple
     return path, ()
 
 
+@pytest.mark.parametrize("name", [b"in.", b"caf\xe9."], ids=["a name", "a name not in Unicode"])
 @pytest.mark.parametrize("kind", ["txt.gz", "jsonl", "csv", "tsv", "parquet"])
-def test_every_format_of_texts(kind, hpd, static, tmp_path):
+def test_every_format_of_texts(kind, name, hpd, static, tmp_path):
     texts = texts_of(60)
     source, options = write_source(kind, tmp_path, texts)
+    source = source.rename(tmp_path / os.fsdecode(name + kind.encode()))
     ended = hpd("encode", static, source, tmp_path / "out.npy", *options)
     assert ended.code == 0, ended.err
     assert close(np.load(tmp_path / "out.npy"), expected(static, texts))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_table_of_one_column_has_a_row_for_every_line(kind, hpd, static, tmp_path):
+    source, out = tmp_path / f"in.{kind}", tmp_path / "out.parquet"
+    source.write_text("text\nw1\n\n  \nw2 \n\n")
+    assert hpd("encode", static, source, out).code == 0
+    assert pq.read_table(out).column("text").to_pylist() == ["w1", "", "  ", "w2 ", ""]
 
 
 @pytest.mark.parametrize(

@@ -426,7 +426,7 @@ def test_speed_prints_what_it_measured_although_there_is_no_place_for_the_pictur
     options = ("--backends", "runtime", "--sts", data, "--plot", tmp_path / "x.png")
     result = hpd("speed", static_dir, *QUICK, *options, *json_option)
     assert "x.png: it is a directory" in str(result.exception)
-    assert str(static_dir) in result.stdout
+    assert ("eval speed" if json_option else "Sentences a second") in result.stdout
     assert "Picture:" not in result.output
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpdistill.corpus import Corpus, CorpusSummary, build_corpus, clean, exclusion_key, read_clean
 from hpdistill.corpus import _writing as writing
-from hpdistill.errors import CorpusError
+from hpdistill.errors import CorpusError, UsageError
 from hpdistill.recipe import CorpusRecipe
 
 NUMBERED = [f"Sentence number {number} of many." for number in range(500)]
@@ -96,6 +97,21 @@ def test_validation_is_exact_but_never_more_than_a_fifth(
     source = write(tmp_path / "a.txt", NUMBERED[:total])
     summary, _ = build(CorpusRecipe(sources=(source,), validation=wanted), tmp_path / "c")
     assert (summary.train, summary.validation) == (total - held_out, held_out)
+
+
+@pytest.mark.parametrize(("own", "least"), [(0, 15), (5, 10)])
+def test_the_least_that_a_recipe_allows_is_enough_to_measure_on(
+    tmp_path: Path, own: int, least: int
+) -> None:
+    sources = (write(tmp_path / "a.txt", NUMBERED[own:]),)
+    held_out = (write(tmp_path / "b.txt", NUMBERED[:own]),) if own else None
+    recipe = partial(CorpusRecipe, sources=sources, validation_sources=held_out)
+    _, corpus = build(recipe(limit=least, validation=3), tmp_path / "c")
+    corpus.check_held_out()
+    with pytest.raises(UsageError, match=f"limit is {least - 1}; allowed: {least} or more"):
+        recipe(limit=least - 1)
+    with pytest.raises(UsageError, match="validation is 2; allowed: 3 or more"):
+        recipe(validation=2)
 
 
 def test_the_same_sources_and_seed_give_the_same_files(tmp_path: Path) -> None:

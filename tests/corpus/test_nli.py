@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,41 @@ def test_a_missing_column_is_named(tmp_path: Path, missing: str, kind: str) -> N
         assert f"no column {missing}; columns: split, dataset, filename, " in str(error)
         assert str(path) in str(error)
         assert "sentence1, sentence2 and label" in error.hint
+
+
+@pytest.mark.parametrize("missing", ["sentence1", "sentence2", "label"])
+def test_a_line_without_a_column_of_the_first_is_an_error(tmp_path: Path, missing: str) -> None:
+    row = {"sentence1": "a", "sentence2": "b", "label": "neutral"}
+    rest = {name: value for name, value in row.items() if name != missing}
+    source = write(tmp_path / "a.jsonl", f"{json.dumps(row)}\n{json.dumps(rest)}\n")
+    assert str(fault(source)) == (
+        f"{source}, line 2: no column {missing}; columns: {', '.join(rest)}"
+    )
+
+
+@pytest.mark.parametrize("read", [check_source, read_nli, read_source, content_hashes])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", "{} does not exist"),
+        ("dangling", "{} does not exist"),
+        ("loop", "cannot read {}: Too many levels of symbolic links"),
+        ("folder", "{} is a directory, not a file of sentences"),
+        ("file.txt/none", "cannot read {}: Not a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_line(
+    tmp_path: Path, name: str, reason: str, read: Callable[[Any], Any]
+) -> None:
+    (tmp_path / "dangling.tsv.gz").symlink_to(tmp_path / "none.tsv.gz")
+    (tmp_path / "loop.tsv.gz").symlink_to(tmp_path / "loop.tsv.gz")
+    (tmp_path / "folder.tsv.gz").mkdir()
+    (tmp_path / "file.txt").touch()
+    path = tmp_path / f"{name}.tsv.gz"
+    source = f"allnli:{path}"
+    with pytest.raises(CorpusError) as caught:
+        list(read([source] if read is content_hashes else source) or ())
+    assert str(caught.value) == reason.format(path)
 
 
 def test_a_row_cut_short_an_unknown_split_and_no_object_are_named(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_text_gives_a_sentence_a_line(tmp_path: Path, name: str) -> None:
 def test_a_blank_line_is_an_empty_text_where_there_is_one_column(
     tmp_path: Path, suffix: str, end: str
 ) -> None:
-    one = write(tmp_path / f"one{suffix}", end.join(["text", "a", "", " b ", "", ""]))
-    assert list(read_source(one)) == ["a", "", " b ", ""]
+    one = write(tmp_path / f"one{suffix}", end.join(["text", "a", "", " b ", "  ", "", ""]))
+    assert list(read_source(one)) == ["a", "", " b ", "  ", ""]
     gap = {".csv": ",", ".tsv": "\t"}[suffix]
     rows = ["text", "a", "", "b", "", ""]
     two = write(tmp_path / f"two{suffix}", end.join(f"{row}{gap}" if row else "" for row in rows))
@@ -64,11 +64,30 @@ def test_a_header_that_names_a_column_twice(tmp_path: Path) -> None:
     assert str(fault(source)) == f"{source}: the header names the column 'n' twice"
 
 
-@pytest.mark.parametrize("row", [{"body": "b"}, {"body": "b", "n": 1}, {}])
-def test_a_line_without_the_column_of_those_before_is_an_error(tmp_path: Path, row: object) -> None:
-    source = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{json.dumps(row)}\n{{"text": "c"}}\n')
-    error = fault(source)
-    assert str(error).startswith(f"{source}, line 2: no column 'text'; columns: ")
+PAIR = {"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}
+
+
+@pytest.mark.parametrize(
+    ("first", "row", "reason"),
+    [
+        ({"text": "a"}, {"body": "b"}, "no column 'text'; columns: body"),
+        ({"text": "a"}, {"body": "b", "n": 1}, "no column 'text'; columns: body, n"),
+        ({"text": "a"}, {}, "no column 'text'; columns: none"),
+        ({"text": "a"}, PAIR, "no column 'text'; columns: sentence1, sentence2, gold_label"),
+        (PAIR, {"text": "a"}, "no column sentence1, sentence2, label; columns: text"),
+    ],
+)
+def test_a_line_without_the_columns_of_the_first_is_an_error(
+    tmp_path: Path, first: object, row: object, reason: str
+) -> None:
+    source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(r)}\n" for r in (first, row, first)))
+    assert str(fault(source)) == f"{source}, line 2: {reason}"
+
+
+def test_further_columns_do_not_change_what_is_read(tmp_path: Path) -> None:
+    rows = ({"": "0", "text": "a"}, {"text": "b"}, {"text": "c", **PAIR})
+    source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    assert list(read_source(source)) == list(read_source(source, column="text")) == ["a", "b", "c"]
 
 
 def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
@@ -144,7 +163,9 @@ def test_a_malformed_json_line_is_named(tmp_path: Path, bad: str) -> None:
 def test_csv_has_quotes_and_tsv_has_none(tmp_path: Path) -> None:
     source = write(tmp_path / "a.csv", 'id,text\n1,"One, ""two""\nthree"\n2,four\x00\n')
     assert list(read_source(source)) == ['One, "two"\nthree', "four\x00"]
-    source = write(tmp_path / "a.tsv", 'id\ttext\r\n1\t"Unbalanced, as said\r\n\r\n2\tfour\r\n')
+    source = write(
+        tmp_path / "a.tsv", 'id\ttext\r\n1\t"Unbalanced, as said\r\n\r\n  \r\n2\tfour\r\n'
+    )
     assert list(read_source(source)) == ['"Unbalanced, as said', "four"]
 
 

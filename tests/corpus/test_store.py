@@ -67,6 +67,21 @@ def test_a_missing_cut_or_foreign_file_is_named(directory: Path, split: str) -> 
         Corpus.open(directory)
 
 
+@pytest.mark.parametrize(("total", "own", "told"), [(12, 0, "2 of 12"), (60, 2, "2 of 62")])
+def test_too_few_sentences_to_hold_out_are_refused(
+    tmp_path: Path, total: int, own: int, told: str
+) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(NUMBERED[:total]))
+    (tmp_path / "b.txt").write_text("\n".join(NUMBERED[total : total + own]))
+    recipe = CorpusRecipe(
+        sources=(str(tmp_path / "a.txt"),),
+        validation_sources=(str(tmp_path / "b.txt"),) if own else None,
+    )
+    build_corpus(recipe, tmp_path, seed=0)
+    with pytest.raises(CorpusError, match=f"^{told} sentences are too few to hold out: 3 are"):
+        Corpus.open(tmp_path).check_held_out()
+
+
 def test_files_of_two_corpora_do_not_mix(directory: Path) -> None:
     summary = json.loads((directory / "summary.json").read_text())
     (directory / "summary.json").write_text(json.dumps(summary | {"train": 89}))

@@ -22,7 +22,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from tokenizers import Tokenizer
 
-from hpdistill.errors import CorpusError, ExportError, UsageError, WeightsError
+from hpdistill.errors import CorpusError, ExportError, RunError, UsageError, WeightsError
 from hpdistill.export import export_model
 from hpdistill.export import model as export_module
 from hpdistill.export.graph import write_graph
@@ -272,6 +272,8 @@ def test_what_cannot_be_a_graph_is_said_in_one_line(
         export_model(model, [])
     with pytest.raises(UsageError, match="exists; --out must name a new directory"):
         export_model(model, texts, out=tmp_path)
+    with pytest.raises(RunError, match="the name is too long"):
+        export_model(model.parent / "not-loaded", texts, out=tmp_path / ("x" * 250))
     base = load_model(model)
     base.insert(1, Normalize())
     base[1] = torch.nn.Identity()

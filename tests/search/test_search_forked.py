@@ -11,10 +11,10 @@ import numpy as np
 from hpdistill import Document, Index, Space
 from hpdistill.search import search_threads
 engine, precision = sys.argv[1:]
-vectors = np.random.default_rng(0).normal(size=(20000, 64)).astype(np.float32)
+vectors = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 index = Index.create(Space(id="0" * 64, dim=64, model="m"), engine=engine, precision=precision)
-index.add([Document(id=str(row), text="x") for row in range(20000)], vectors)
+index.add([Document(id=str(row), text="x") for row in range(3000)], vectors)
 def found():
     return [[hit.id for hit in hits] for hits in index.search(vectors[:200], 5)]
 with search_threads(4):

@@ -229,6 +229,13 @@ def test_a_model_without_its_tokenizer_is_refused(model, kind, vocabularies):
         (folder / name).unlink()
 
 
+def test_a_model_of_bytes_needs_no_vocabulary(model):
+    for name in VOCABULARIES[:2]:
+        (model / name).unlink()
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    assert resolve(str(model)).path == model
+
+
 @pytest.mark.parametrize("text", ["{", "\xff\xfe", "[" * 100_000])
 def test_json_that_cannot_be_read_is_damaged(model, text):
     (model / "config.json").write_bytes(text.encode("latin-1"))

@@ -65,11 +65,11 @@ def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     pa, parquet = extra("pyarrow"), extra("pyarrow.parquet")
-    with reading(path), path.open("rb"):  # tells a missing file from a damaged one
-        pass
-    try:
-        with parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
-            yield file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CorpusError(f"{path} is not a sound Parquet file: {reason}") from error
+    # Not opened by Arrow: that takes no name that is not Unicode, and calls a missing file damaged.
+    with reading(path), path.open("rb") as handle:
+        try:
+            with parquet.ParquetFile(handle, buffer_size=_BUFFER) as file:
+                yield file
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CorpusError(f"{path} is not a sound Parquet file: {reason}") from error

@@ -278,7 +278,7 @@ def _pairs(
                 )
             if row["split"] not in splits:
                 continue
-        if names is None or names[2] not in row:
+        if names is None or not row.keys() >= {*names}:
             names = _columns_of(list(row), where)
         yield _pair(row, names, where)
 

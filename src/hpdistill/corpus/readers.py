@@ -99,7 +99,7 @@ def files_of_source(source: str) -> list[Path]:
 
 
 def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:
-    chosen, pairs = "", False
+    pairs = False
     for number, row in json_rows(path, lines(path, encoding=encoding, errors=errors)):
         where = f"{path}, line {number}"
         if isinstance(row, str):
@@ -108,14 +108,13 @@ def _read_jsonl(path: Path, column: str | None, encoding: str, errors: str) -> I
         if not isinstance(row, dict):
             raise CorpusError(f"{where}: expected an object, not {str(row)[:40]}")
         # The first object decides: a line that lacks what it has must not be read otherwise.
-        if not chosen:
-            pairs = pairs or (column is None and nli.is_original(row))
-        if pairs:
+        if pairs or (column is None and nli.is_original(row)):
+            pairs = True
             yield from nli.sentences_of(row, where)
             continue
-        if chosen not in row:
-            chosen = choose_column(list(row), chosen or column, where)
-        yield text_value(row[chosen], f"{where}, {chosen}")
+        if column is None or column not in row:
+            column = choose_column(list(row), column, where)
+        yield text_value(row[column], f"{where}, {column}")
 
 
 def _read_table(path: Path, column: str | None, encoding: str, errors: str) -> Iterator[str]:

@@ -107,11 +107,14 @@ class Corpus:
         Raises:
             CorpusError: Says how many there are, and how many must be held out.
         """
-        if self.count("validation") < _MIN_VALIDATION:
-            total = self.count("train") + self.count("validation")
+        held_out = self.count("validation")
+        if held_out < _MIN_VALIDATION:
+            total = self.count("train") + held_out
             raise CorpusError(
-                f"{total} sentences are too few: {_MIN_VALIDATION} must be held out, "
-                "and at most one in five is"
+                f"{held_out} of {total} sentences are too few to hold out: "
+                f"{_MIN_VALIDATION} are needed",
+                hint="Add sentences: at most one in five is held out, unless they have sources of "
+                "their own.",
             )
 
     def copies(self) -> Copies:

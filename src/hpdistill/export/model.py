@@ -24,6 +24,7 @@ from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
+    check_name,
     clear_os_errors,
     read_json,
     sha256_file,
@@ -99,15 +100,17 @@ def export_model(
         CorpusError: No sentences.
         ExportError: The model gives NaN or cannot become a graph, or the float32 graph disagrees
             with it.
-        RunError: The disk is full; what was there is untouched.
+        RunError: The disk is full, or nothing can be written to `out`; what was there is untouched.
     """
     unknown = [name for name in precisions if name not in get_args(Precision)]
     if unknown or not precisions:
         raise UsageError(f"precision is {', '.join(unknown) or 'empty'}; allowed: float32, int8")
     if not sentences:
         raise CorpusError("no sentences to compare the graph with its model on")
-    if out is not None and out.exists():
-        raise UsageError(f"{out} exists; --out must name a new directory")
+    if out is not None:
+        check_name(out)
+        if out.exists():
+            raise UsageError(f"{out} exists; --out must name a new directory")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:

@@ -50,6 +50,8 @@ _TOKENIZERS = {
     "StaticEmbedding": ("tokenizer.json",),
     "Transformer": ("tokenizer.json", "vocab.txt", "vocab.json", "*.model"),
 }
+_WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+"""Of bytes and code points."""
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
@@ -251,6 +253,11 @@ def _weight_files(folder: Path) -> list[Path]:
 def _require_tokenizer(folder: Path, kind: str) -> None:
     """Refuse what transformers would give an empty vocabulary, to which all words are unknown."""
     patterns = _TOKENIZERS.get(kind, ())
+    settings = folder / "tokenizer_config.json"
+    if kind == "Transformer" and settings.is_file():
+        found = _read(settings)
+        if isinstance(found, dict) and found.get("tokenizer_class") in _WITHOUT_VOCABULARY:
+            return
     if patterns and not any(any(folder.glob(pattern)) for pattern in patterns):
         raise WeightsError(
             f"{folder} has no tokenizer: {' or '.join(patterns)} was expected",

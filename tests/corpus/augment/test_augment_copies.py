@@ -239,6 +239,15 @@ def test_a_folder_where_unfinished_copies_would_be_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out.jsonl.part", "thesis.tex"]
 
 
+def test_a_name_that_is_too_long_is_told_before_any_copy_is_made(tmp_path):
+    augmenter = Changer(dogs)
+    out = tmp_path / f"{'x' * 242}.jsonl"  # room for `.part`, and not for what is renamed to it
+    with pytest.raises(RunError, match="the name is too long"):
+        write_copies(TEXTS, augmenter, out)
+    assert augmenter.given == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_there_is_kept(tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text("mine")

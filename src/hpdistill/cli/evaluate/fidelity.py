@@ -41,7 +41,7 @@ def fidelity(
         ),
     ],
     column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
-    limit: Annotated[int, typer.Option(min=10, help="Compare at most so many sentences.")] = 2000,
+    limit: Annotated[int, typer.Option(min=15, help="Compare at most so many sentences.")] = 2000,
     backend: RunsOption = Runs.torch,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,

@@ -23,6 +23,7 @@ from hpdistill.errors import RunError, UsageError
 from hpdistill.files import (
     alone_in,
     atomic_path,
+    check_name,
     check_work_directory,
     clear_os_errors,
     json_hash,
@@ -95,10 +96,12 @@ def check_copies_output(out: Path, *, overwrite: bool) -> None:
 
     Raises:
         UsageError: Its name does not end in .jsonl.
-        RunError: It is there already and is not to be overwritten, or is a directory.
+        RunError: It is there already and is not to be overwritten, is a directory, or is a name
+            that nothing can be written to.
     """
     if out.suffix != ".jsonl":
         raise UsageError(f"cannot write {out}: the name must end in .jsonl")
+    check_name(out)
     if out.is_dir():
         raise RunError(f"{out} is a directory; name a file")
     if out.exists() and not overwrite:
