@@ -25,6 +25,7 @@ __all__ = [
     "json_hash",
     "make_directory",
     "read_json",
+    "reading_own",
     "remove_leftovers",
     "sha256_file",
     "text_hash",
@@ -191,6 +192,25 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json can hold
         raise RunError(
             f"{path} is damaged: {error}", hint="Delete it to have it written again."
         ) from error
+
+
+@contextmanager
+def reading_own(path: Path, hint: str, *faults: type[Exception]) -> Iterator[None]:
+    """Say in one line that what hpdistill wrote cannot be read any more.
+
+    Args:
+        path: What is read.
+        hint: What to do about it.
+        faults: What reading it raises when it is damaged.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        yield
+    except faults as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RunError(f"{path} is damaged: {reason}", hint=hint) from error
 
 
 def json_hash(value: Any) -> str:  # noqa: ANN401 - whatever json can hold

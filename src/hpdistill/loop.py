@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch import nn
 
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import HpdError, RunError
-from hpdistill.files import atomic_directory, read_json, write_json
+from hpdistill.files import atomic_directory, read_json, reading_own, write_json
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of, rows_that_fit
 from hpdistill.recipe import SettledLoop
@@ -51,6 +51,9 @@ GROUP = 64
 
 LEAST_GROUPS = 8
 """A small corpus is cut into so many, or all that ever meets in a batch is of one length."""
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, HpdError)
+"""What reading a damaged checkpoint raises."""
 
 
 class TokenCache:
@@ -408,22 +411,6 @@ def _tidy(directory: Path, progress: Progress) -> None:
             shutil.rmtree(old)
 
 
-@contextmanager
-def _sound(checkpoint: Path) -> Iterator[None]:
-    """Say in one line that a checkpoint cannot be read, and what to do."""
-    try:
-        yield
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-        HpdError,
-    ) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise RunError(
-            f"{checkpoint} is damaged: {reason}",
-            hint=f"Delete {checkpoint.parent} to train from the beginning.",
-        ) from error
+def _sound(checkpoint: Path) -> AbstractContextManager[None]:
+    hint = f"Delete {checkpoint.parent} to train from the beginning."
+    return reading_own(checkpoint, hint, *_DAMAGE)

@@ -141,7 +141,7 @@ def index(
     from hpdistill.cli._shared import err, parse_options, print_json, progress
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
-    from hpdistill.errors import UsageError
+    from hpdistill.recipe import check_choice
     from hpdistill.search import Index, Space
     from hpdistill.search.build import build_index, check_place, has_embedded
 
@@ -154,8 +154,7 @@ def index(
         collection=collection,
         options=parse_options(option),
     )
-    if errors not in ("strict", "replace", "ignore"):
-        raise UsageError(f"errors is {errors!r}; allowed: strict, replace, ignore")
+    check_choice("errors", errors, ("strict", "replace", "ignore"))
     _check_out(out, choices, overwrite=overwrite, add=add)
     reader = read_documents(
         corpus,

@@ -9,7 +9,8 @@ from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus._tables import FORMATS, file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_sentences
-from hpdistill.errors import CorpusError, UsageError
+from hpdistill.errors import CorpusError
+from hpdistill.recipe import check_choice
 
 __all__ = [
     "FORMATS",
@@ -47,8 +48,7 @@ def read_source(
             or lacks the column. Raised when the iteration reaches the fault.
         UsageError: There is no such encoding or `errors`, or the `train` extra is not installed.
     """
-    if errors not in ("strict", "replace", "ignore"):
-        raise UsageError(f"errors is {errors!r}; allowed: strict, replace, ignore")
+    check_choice("errors", errors, ("strict", "replace", "ignore"))
     if source == "pydoc":
         return pydoc_sentences()
     if nli.is_allnli(source):

@@ -3,8 +3,7 @@
 Every function raises RunError, in a line that says what to delete, where a part is damaged.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Split
 from hpdistill.encoder import Embeddings
-from hpdistill.errors import RunError, WeightsError
+from hpdistill.errors import WeightsError
+from hpdistill.files import reading_own
 from hpdistill.projection import Projection
 from hpdistill.pytorch import load_model
 
@@ -65,12 +65,6 @@ def model_of(run: Path, name: str) -> SentenceTransformer:
         return load_model(run / name)
 
 
-@contextmanager
-def _part(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, WeightsError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise RunError(
-            f"{path} is damaged: {reason}", hint=f"Delete {path} to have it made again."
-        ) from error
+def _part(path: Path) -> AbstractContextManager[None]:
+    hint = f"Delete {path} to have it made again."
+    return reading_own(path, hint, OSError, ValueError, WeightsError)

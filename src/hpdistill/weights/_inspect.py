@@ -253,16 +253,17 @@ def _weight_files(folder: Path) -> list[Path]:
 def _require_tokenizer(folder: Path, kind: str) -> None:
     """Refuse what transformers would give an empty vocabulary, to which all words are unknown."""
     patterns = _TOKENIZERS.get(kind, ())
+    if not patterns or any(any(folder.glob(pattern)) for pattern in patterns):
+        return
     settings = folder / "tokenizer_config.json"
     if kind == "Transformer" and settings.is_file():
         found = _read(settings)
         if isinstance(found, dict) and found.get("tokenizer_class") in _WITHOUT_VOCABULARY:
             return
-    if patterns and not any(any(folder.glob(pattern)) for pattern in patterns):
-        raise WeightsError(
-            f"{folder} has no tokenizer: {' or '.join(patterns)} was expected",
-            hint="Save the tokenizer that the model was trained with into that folder.",
-        )
+    raise WeightsError(
+        f"{folder} has no tokenizer: {' or '.join(patterns)} was expected",
+        hint="Save the tokenizer that the model was trained with into that folder.",
+    )
 
 
 def _has_pickle(folder: Path) -> bool:
