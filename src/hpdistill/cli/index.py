@@ -141,7 +141,7 @@ def index(
     from hpdistill.cli._shared import err, parse_options, print_json, progress
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
-    from hpdistill.recipe import check_choice
+    from hpdistill.recipe import check_errors
     from hpdistill.search import Index, Space
     from hpdistill.search.build import build_index, check_place, has_embedded
 
@@ -154,7 +154,7 @@ def index(
         collection=collection,
         options=parse_options(option),
     )
-    check_choice("errors", errors, ("strict", "replace", "ignore"))
+    check_errors(errors)
     _check_out(out, choices, overwrite=overwrite, add=add)
     reader = read_documents(
         corpus,

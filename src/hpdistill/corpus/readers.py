@@ -10,7 +10,7 @@ from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus._tables import FORMATS, file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.errors import CorpusError
-from hpdistill.recipe import check_choice
+from hpdistill.recipe import check_errors
 
 __all__ = [
     "FORMATS",
@@ -48,7 +48,7 @@ def read_source(
             or lacks the column. Raised when the iteration reaches the fault.
         UsageError: There is no such encoding or `errors`, or the `train` extra is not installed.
     """
-    check_choice("errors", errors, ("strict", "replace", "ignore"))
+    check_errors(errors)
     if source == "pydoc":
         return pydoc_sentences()
     if nli.is_allnli(source):

@@ -1,6 +1,6 @@
 """Every choice of a training, in one frozen value that reads and writes TOML."""
 
-from hpdistill.recipe._choices import Choices, check_choice
+from hpdistill.recipe._choices import Choices, check_errors
 from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe, NliRecipe
 from hpdistill.recipe.distillation import (
     HeadRecipe,
@@ -28,6 +28,6 @@ __all__ = [
     "TeacherRecipe",
     "TrainingRecipe",
     "WeightedModel",
-    "check_choice",
+    "check_errors",
     "prefixes_of",
 ]

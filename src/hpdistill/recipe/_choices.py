@@ -15,7 +15,7 @@ from hpdistill.errors import UsageError
 from hpdistill.files import atomic_path, json_hash
 from hpdistill.strict import build
 
-__all__ = ["Choices", "check", "check_choice", "check_if_set", "check_seed"]
+__all__ = ["Choices", "check", "check_choice", "check_errors", "check_if_set", "check_seed"]
 
 T = TypeVar("T")
 
@@ -124,6 +124,15 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         UsageError: The message names them.
     """
     check(name, value, value in choices, ", ".join(choices))
+
+
+def check_errors(errors: str) -> None:
+    """Refuse what is no way to treat bytes that are not in a text's encoding.
+
+    Raises:
+        UsageError: The message names the ways.
+    """
+    check_choice("errors", errors, ("strict", "replace", "ignore"))
 
 
 def check_seed(seed: int) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from hpdistill.recipe._choices import check, check_choice, check_if_set
+from hpdistill.recipe._choices import check, check_choice, check_errors, check_if_set
 
 __all__ = ["AugmentRecipe", "CorpusRecipe", "NliRecipe"]
 
@@ -47,7 +47,7 @@ class CorpusRecipe:
         # Of 15 at most 3 are held out, which fidelity needs.
         least = 10 if self.validation_sources else 15
         check_if_set("limit", self.limit, lambda count: count >= least, f"{least} or more")
-        check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+        check_errors(self.errors)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class NliRecipe:
     def __post_init__(self) -> None:
         check("nli", self.sources, len(self.sources) > 0, "at least one source of pairs")
         check_if_set("limit", self.limit, lambda count: count >= 1, "1 or more")
-        check_choice("errors", self.errors, ("strict", "replace", "ignore"))
+        check_errors(self.errors)
 
     @property
     def reads(self) -> tuple[str, ...]:
