@@ -441,3 +441,10 @@ def test_the_model_in_the_package_is_scored_by_its_name(data):
     result = hpd("sts", "default", "--backend", "runtime", "--data", data, "--json")
     (row,) = rows_of(result, "eval sts")
     assert (row["model"], row["dim"], row["precision"]) == ("default", 128, "int8")
+
+
+def test_a_model_without_weights_for_pytorch_says_what_runs_it(data):
+    result = hpd("sts", "default", "--data", data)
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == "PyTorch cannot run default: it has no model.safetensors"
+    assert result.exception.hint == "`--backend runtime` runs it."

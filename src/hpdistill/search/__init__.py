@@ -1,5 +1,6 @@
 """Search: an index of documents by their vectors, on one machine or on many."""
 
+from hpdistill.search._approximate import trained_lists
 from hpdistill.search._faiss import search_threads
 from hpdistill.search._ranges import corpus_ranges
 from hpdistill.search.backend import Engine, Kept, Precision
@@ -17,4 +18,5 @@ __all__ = [
     "Space",
     "corpus_ranges",
     "search_threads",
+    "trained_lists",
 ]

@@ -15,7 +15,7 @@ from hpdistill.search._faiss import load_faiss, read_index, write_index
 from hpdistill.search._rows import Ranked, bit_scores, ranges_of
 from hpdistill.search.backend import Engine, Settings
 
-__all__ = ["OPTIONS", "Approximate", "check_options"]
+__all__ = ["OPTIONS", "Approximate", "check_options", "trained_lists"]
 
 OPTIONS: Mapping[str, Mapping[str, int]] = {
     "flat": {},
@@ -56,6 +56,29 @@ def check_options(engine: Engine, options: Mapping[str, Any], dim: int) -> None:
         raise UsageError(f"pq_m must divide the width {dim} of the vectors, not {options['pq_m']}")
     if options.get("m", 2) < 2:
         raise UsageError("m must be 2 or more, not 1")
+
+
+def trained_lists(first: int, options: Mapping[str, Any]) -> int:
+    """How many lists ivf-pq makes.
+
+    Args:
+        first: Vectors of the first block, on which it is trained.
+        options: Of the engine.
+
+    Raises:
+        SearchError: They are too few.
+    """
+    expected = max(options.get("expected", 0), first)
+    most = max(1, first // _PER_LIST)
+    lists: int = options.get("nlist", min(max(1, round(4 * math.sqrt(expected))), most))
+    needed = max(_CENTROIDS, lists)
+    if first < needed:
+        raise SearchError(
+            f"ivf-pq is trained on the first block of vectors and needs {needed:,} or more "
+            f"there, not {first:,}",
+            hint="Add more at once, or use the engine flat or hnsw.",
+        )
+    return lists
 
 
 class Approximate:
@@ -183,16 +206,7 @@ class Approximate:
 
     def _train(self, vectors: Embeddings) -> Any:  # noqa: ANN401 - FAISS has no types
         faiss, options, dim = load_faiss(), self._settings.options, self._settings.dim
-        expected = max(options.get("expected", 0), len(vectors))
-        most = max(1, len(vectors) // _PER_LIST)
-        lists = options.get("nlist", min(max(1, round(4 * math.sqrt(expected))), most))
-        needed = max(_CENTROIDS, lists)
-        if len(vectors) < needed:
-            raise SearchError(
-                f"ivf-pq is trained on the first block of vectors and needs {needed:,} or more "
-                f"there, not {len(vectors):,}",
-                hint="Add more at once, or use the engine flat or hnsw.",
-            )
+        lists = trained_lists(len(vectors), options)
         size = options.get("pq_m", max(m for m in range(1, max(2, dim // 4 + 1)) if dim % m == 0))
         coarse = faiss.IndexFlatIP(dim)
         index = faiss.IndexIVFPQ(coarse, dim, lists, size, 8, faiss.METRIC_INNER_PRODUCT)

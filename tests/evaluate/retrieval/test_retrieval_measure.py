@@ -5,7 +5,7 @@ import pytest
 from retrieval_data import make_task
 
 from hpdistill.encoder import unit
-from hpdistill.errors import UsageError
+from hpdistill.errors import SearchError, UsageError
 from hpdistill.evaluate.retrieval import (
     Entrant,
     Matrix,
@@ -169,6 +169,16 @@ def test_fewer_documents_than_answers_that_count():
 def test_too_small_a_rescoring_is_refused():
     with pytest.raises(UsageError, match="rescore is 20; 100 answers count"):
         Matrix(rescore=20)
+
+
+def test_too_few_documents_for_an_engine_are_refused_before_another_is_measured():
+    done = []
+    few = make_task({"q": {"d0": 1}}, documents=[f"d{i}" for i in range(200)])
+    one = Entrant(name="few", documents=BASE[:200], queries=BASE[:1])
+    matrix = Matrix(engines=["flat", "ivf-pq"])
+    with pytest.raises(SearchError, match="ivf-pq .* needs 256 or more there, not 200"):
+        measure_retrieval(few, [one], matrix, threads=1, report=lambda *seen: done.append(seen))
+    assert done == []
 
 
 def test_bm25_is_compared_with_a_row():

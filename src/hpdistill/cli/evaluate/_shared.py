@@ -119,15 +119,25 @@ def find(name: str, report: "Report") -> "ModelSource":
 
 
 def load(source: "ModelSource", computing: Computing, report: "Report") -> "tuple[Encoder, str]":
-    """The encoder, and the precision that it computes in."""
+    """The encoder, and the precision that it computes in.
+
+    Raises:
+        UsageError: What was asked for cannot run it.
+    """
+    from hpdistill.errors import UsageError
+    from hpdistill.evaluate import Backend, missing
+
     if computing.runs is Runs.torch:
+        why = missing(source.path, Backend.torch_float32)
+        if why and not missing(source.path, Backend.runtime):
+            raise UsageError(
+                f"PyTorch cannot run {source.name}: {why}", hint="`--backend runtime` runs it."
+            )
         from hpdistill.pytorch import TorchEncoder
 
         half = computing.precision is Precision.bfloat16
         precision: Literal["float32", "bfloat16"] = "bfloat16" if half else "float32"
         return TorchEncoder.load(source, precision=precision, report=report), precision
-    from hpdistill.errors import UsageError
-    from hpdistill.evaluate import Backend, missing
     from hpdistill.runtime import Encoder
 
     if computing.runs is Runs.onnx:

@@ -32,6 +32,7 @@ from hpdistill.search import (
     Space,
     corpus_ranges,
     search_threads,
+    trained_lists,
 )
 
 __all__ = ["Entrant", "Matrix", "Setting", "measure_bm25", "measure_retrieval"]
@@ -272,10 +273,16 @@ def _created(
     options: Mapping[Engine, Mapping[str, Any]],
     ranges: NDArray[np.float32] | None = None,
 ) -> Index:
-    """An empty index for an entrant's documents."""
+    """An empty index for an entrant's documents.
+
+    Raises:
+        UsageError: Choices are none or do not fit each other.
+        SearchError: The engine needs more documents.
+    """
     chosen = dict(options.get(setting.engine, {}))
     if setting.engine == "ivf-pq":
         chosen.setdefault("expected", len(entrant.documents))
+        trained_lists(min(len(entrant.documents), _BLOCK), chosen)
     return Index.create(
         Space(id="measured", dim=setting.dim, model=entrant.name),
         engine=setting.engine,
