@@ -62,7 +62,7 @@ class DocumentReader:
     def _iterate(self) -> Iterator[DocumentRow]:
         seen = Seen()
         missing = set(self._columns.metadata)
-        any_row = False
+        any_row = any_text = False
         for row in self._read():
             any_row = True
             where = f"{self._source}, {row.place}"
@@ -71,6 +71,7 @@ class DocumentReader:
             if seen.add(document.id):
                 self._check_new(document.id, row)
             if document.text:
+                any_text = True
                 yield document
                 continue
             self.empty += 1
@@ -80,6 +81,9 @@ class DocumentReader:
                 f"{self._source}: no document has {', '.join(sorted(missing))}",
                 hint="Check the columns named with --metadata.",
             )
+        if not any_text:
+            found = f"none of {self.empty:,} documents has text" if any_row else "no document"
+            raise CorpusError(f"{self._source}: {found}")
 
     def _check_new(self, name: str, again: _Row) -> None:
         """Find an id of the same hash once more; only if it is the same it is a duplicate."""
@@ -182,8 +186,9 @@ def read_documents(
         Iterator that also counts what it passed over.
 
     Raises:
-        CorpusError: The source is missing, of an unknown kind or damaged, lacks a column, or has
-            an id twice; names the file and the line. Raised when the iteration reaches the fault.
+        CorpusError: The source is missing, of an unknown kind or damaged, lacks a column, has an
+            id twice, or no document with text; names the file and the line. Raised when the
+            iteration reaches the fault.
         UsageError: There is no such encoding, or the `train` extra is not installed.
     """
     named = (id_column, text_column, *metadata_columns)
