@@ -32,8 +32,8 @@ def main() -> None:
 
 def retrieval(axes: Axes) -> None:
     """MRR@10 against bytes a vector: first numbers of four models, then smaller numbers."""
-    whitened, longer = rows_of("retrieval-68k-whitened"), rows_of("retrieval-68k-longer")
-    student = [row for row in longer if row["model"] == "student-128-seed-0"]
+    whitened, seeds = rows_of("retrieval-68k-whitened"), rows_of("retrieval-68k-anchor-0")
+    student = [row for row in seeds if row["model"] == "student-128-anchor-0-seed-0"]
     curves = {
         "mpnet": [row for row in whitened if row["model"] == "mpnet"],
         "minilm, untouched": [row for row in whitened if row["model"] == "minilm"],
