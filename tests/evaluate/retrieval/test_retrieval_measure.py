@@ -176,7 +176,7 @@ def test_too_few_documents_for_an_engine_are_refused_before_another_is_measured(
     few = make_task({"q": {"d0": 1}}, documents=[f"d{i}" for i in range(200)])
     one = Entrant(name="few", documents=BASE[:200], queries=BASE[:1])
     matrix = Matrix(engines=["flat", "ivf-pq"])
-    with pytest.raises(SearchError, match="ivf-pq .* needs 256 or more there, not 200"):
+    with pytest.raises(SearchError, match=r"ivf-pq .* needs 256 or more there, not 200"):
         measure_retrieval(few, [one], matrix, threads=1, report=lambda *seen: done.append(seen))
     assert done == []
 
