@@ -67,7 +67,6 @@ def students() -> str:
         for name in ("distill-minilm-128", "distill-minilm-128-seed-1", "distill-minilm-128-seed-2")
     ]
     distilled = seeds[0]
-    scores = [row["average_present"] for row in seeds]
     int8 = pick(rows_of("int8-sts"), precision="int8")
     static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")
     static_size = pick(rows_of("distill-static-128"), model="static, distilled")["parameters"]
@@ -83,19 +82,18 @@ def students() -> str:
         timed: dict[str, Any] | None = None,
         *,
         bold: bool = False,
-        score: float | None = None,
-        spread: str = "",
+        scores: Sequence[float] = (),
     ) -> list[str]:
         strong = "**{}**" if bold else "{}"
-        score = row["average_present"] if score is None else score
+        scores = scores or [row["average_present"]]
         return [
             strong.format(name),
             str(row["dim"]),
             str(4 * row["dim"]),
             f"{row['parameters'] / 1e6:.1f} M",
             "" if timed is None else rounded(timed["sentences_per_second"]),
-            strong.format(f"{score:.2f}{spread}"),
-            strong.format(share(score / teacher)),
+            strong.format(with_spread(scores, digits=2)),
+            strong.format(share(statistics.fmean(scores) / teacher)),
         ]
 
     return table(
@@ -111,8 +109,7 @@ def students() -> str:
                 distilled,
                 pick(speeds, model="student", **in_float32),
                 bold=True,
-                score=statistics.fmean(scores),
-                spread=f" ± {statistics.stdev(scores):.2f}",
+                scores=[row["average_present"] for row in seeds],
             ),
             line(
                 "the same on ONNX Runtime in int8",
@@ -221,6 +218,12 @@ def over_seeds(found: dict[str, Any] | None, digits: int, differences: bool) -> 
     return text
 
 
+def with_spread(values: Sequence[float], *, digits: int) -> str:
+    """The mean; of several seeds, as `76.48 ± 0.14`."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return over_seeds({"mean": statistics.fmean(values), "sd": sd}, digits, differences=False)
+
+
 ABLATED = {
     "fidelity": "fidelity",
     "overlap10": "nearest",
@@ -303,16 +306,14 @@ def searched_68k(
             models = [wanted["model"]] if isinstance(wanted["model"], str) else wanted["model"]
             rows = [pick(rows_of(name), **{**PLAIN, **wanted, "model": one}) for one in models]
             row, scores = rows[0], [row["mrr10"] for row in rows]
-            mrr = statistics.fmean(scores)
-            spread = f" ± {statistics.stdev(scores):.4f}" if len(rows) > 1 else ""
             # In the precision that the file's students computed in.
             teacher = rows_of(name if name == SEEDS else WHITENED)[0]["mrr10"]
             strong = "**{}**" if title.startswith("**") else "{}"
             cells = {
                 "numbers": "" if row["dim"] is None else str(row["dim"]),
                 "bytes a vector": f"{row['bytes_per_vector']:,.0f}",
-                "MRR@10": strong.format(f"{mrr:.4f}{spread}"),
-                "of the teacher": share(mrr / teacher),
+                "MRR@10": strong.format(with_spread(scores, digits=4)),
+                "of the teacher": share(statistics.fmean(scores) / teacher),
                 # Only of this file were the times taken in one run.
                 "search ms": f"{row['query_ms']:.1f}" if name == WHITENED else "",
             }

@@ -62,9 +62,8 @@ class DocumentReader:
     def _iterate(self) -> Iterator[DocumentRow]:
         seen = Seen()
         missing = set(self._columns.metadata)
-        any_row = any_text = False
+        any_text = False
         for row in self._read():
-            any_row = True
             where = f"{self._source}, {row.place}"
             document = self._columns.document(row, where)
             missing.difference_update(document.metadata)
@@ -76,13 +75,13 @@ class DocumentReader:
                 continue
             self.empty += 1
             self.first_empty = self.first_empty or where
-        if missing and any_row:
+        if missing and (any_text or self.empty):
             raise CorpusError(
                 f"{self._source}: no document has {', '.join(sorted(missing))}",
                 hint="Check the columns named with --metadata.",
             )
         if not any_text:
-            found = f"none of {self.empty:,} documents has text" if any_row else "no document"
+            found = f"none of {self.empty:,} documents has text" if self.empty else "no document"
             raise CorpusError(f"{self._source}: {found}")
 
     def _check_new(self, name: str, again: _Row) -> None:

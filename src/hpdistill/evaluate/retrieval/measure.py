@@ -282,6 +282,7 @@ def _created(
     chosen = dict(options.get(setting.engine, {}))
     if setting.engine == "ivf-pq":
         chosen.setdefault("expected", len(entrant.documents))
+        # Only to refuse too few now: the index would when they are added, after other settings.
         trained_lists(min(len(entrant.documents), _BLOCK), chosen)
     return Index.create(
         Space(id="measured", dim=setting.dim, model=entrant.name),
