@@ -331,7 +331,7 @@ def _optimizer(student: SentenceTransformer, recipe: SettledLoop) -> torch.optim
 def _record(
     progress: Progress, score: float | None, loss: float, rate: float, *, may_win: bool = True
 ) -> None:
-    scores = {} if score is None else {"fidelity": score}
+    scores = {} if score is None else {"score": score}
     progress.history.append({"step": progress.step, "loss": loss, **scores, "learning_rate": rate})
     if score is None:
         progress.best_step = progress.step

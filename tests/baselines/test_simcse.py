@@ -190,7 +190,7 @@ def test_the_best_weights_on_the_development_set_are_kept(
     result = train_simcse(replace(recipe, nli=nli), tmp_path / "run", evaluation=sts)
     # The premise that is a development sentence is not trained on, in either of its pairs.
     assert (result.row["examples"], result.row["excluded"]) == (79, 2)
-    scores = {entry["step"]: entry["fidelity"] for entry in history(tmp_path / "run")}
+    scores = {entry["step"]: entry["score"] for entry in history(tmp_path / "run")}
     assert list(scores) == [0, 3, 6, 9, 12]
     assert result.row["sts_dev"] == max(scores.values()) == scores[result.row["best_step"]]
     (subset,) = load_tasks(sts, dev=True).tasks[0].subsets

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training_tasks import (
@@ -20,6 +21,7 @@ from training_tasks import (
 )
 
 from hpdistill import loop
+from hpdistill.encoder import Embeddings
 from hpdistill.errors import RunError
 
 
@@ -70,6 +72,27 @@ def test_neighbours_are_found_only_if_there_is_something_to_train(
     again: list[str] = []
     task.run(tmp_path, recipe, report=lambda task, done, total: again.append(task))
     assert again == []
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(1.0, 3), (1.0, 0), (0.0, 3)])
+def test_the_teacher_is_asked_for_its_vectors_once_if_it_is_to_rank(
+    task: Task, tmp_path: Path, weight: float, steps: int
+) -> None:
+    asked: list[int] = []
+
+    def ranking() -> Embeddings:
+        asked.append(1)
+        return np.asarray(task.targets[:, :3])
+
+    recipe = replace(RECIPE, neighbour_weight=weight, max_steps=steps)
+    own = task.run(tmp_path / "own", recipe)
+    other = task.run(tmp_path / "other", recipe, ranking=ranking)
+    assert len(asked) == (weight * steps > 0)
+    if asked:
+        with pytest.raises(AssertionError):
+            assert_same(own, other, atol=1e-6)
+    else:
+        assert_same(own, other, atol=1e-6)
 
 
 def test_a_broken_training_does_not_start_over(task: Task, tmp_path: Path) -> None:

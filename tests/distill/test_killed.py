@@ -33,7 +33,7 @@ def server(work: Path) -> Iterator[Server]:
 def recipe(
     work: Path, teacher_dir: Path, student_dir: Path, sentences: Callable[..., list[str]]
 ) -> Recipe:
-    """Two encoders as a teacher; the student's best weights are not those it starts with."""
+    """Two encoders as a teacher, which ranks neighbours; the best weights are not the first."""
     text_file = work / "sentences.txt"
     text_file.write_text("\n".join(sentences(300)), "utf-8")
     return tiny_recipe(
@@ -46,6 +46,7 @@ def recipe(
             WeightedModel(model=str(student_dir), weight=0.5),
         ),
         dim=24,
+        training__ranking="teacher",
     )
 
 

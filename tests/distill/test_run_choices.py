@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
-from tiny_runs import description, distill, shards
+from tiny_runs import description, distill, manifest, model_files, shards
 
+from hpdistill.corpus import Corpus
 from hpdistill.errors import HpdError, UsageError
+from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import WeightedModel
@@ -124,6 +126,29 @@ def test_a_row_is_named_after_the_width_that_it_has(recipe, store, tmp_path):
     for row in result.rows:
         _, found, width = row["model"].partition("PCA-")
         assert not found or int(width.partition(":")[0]) == row["dim"]
+
+
+def test_the_teacher_and_its_targets_rank_neighbours_differently(recipe, store, tmp_path):
+    weights = {}
+    for ranking in ("teacher", "targets"):
+        run = tmp_path / ranking
+        distill(recipe(training__ranking=ranking), run, store=store)
+        weights[ranking] = model_files(run)["model.safetensors"]
+        # As large as the teacher's vectors in the store, and of no use any more.
+        assert not list(run.rglob("teacher.npy"))
+    assert weights["teacher"] != weights["targets"]
+
+
+def test_a_student_that_learns_the_teachers_ranking_is_chosen_by_it(
+    recipe, teacher_dir, store, tmp_path
+):
+    run = tmp_path / "run"
+    distill(recipe(training__ranking="teacher", anchor=0.0), run, store=store)
+    texts = Corpus.open(run / "corpus").texts("validation")
+    student = TorchEncoder.load(str(run / "model")).encode(texts)
+    teacher = TorchEncoder.load(str(teacher_dir)).encode(texts)
+    best = manifest(run)["stages"]["training"]["facts"]["best_score"]
+    assert best == pytest.approx(evaluate_fidelity(student, teacher).overlap10, abs=0.005)
 
 
 def test_dropout_and_auto_precision_train_a_model_too(recipe, tmp_path):

@@ -19,7 +19,7 @@ def test_a_static_student_is_trained_by_the_same_loop(
     run = static_task.run(tmp_path, recipe)
     history = run.trained.history
     assert history[-1]["loss"] < 0.9 * history[1]["loss"]
-    assert history[-1]["fidelity"] > history[0]["fidelity"] + 0.2
+    assert history[-1]["score"] > history[0]["score"] + 0.2
 
 
 @pytest.mark.parametrize("step", [1, 7, 12])

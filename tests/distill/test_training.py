@@ -27,8 +27,8 @@ def test_training_lowers_the_loss_and_raises_fidelity(task: Task, tmp_path: Path
     losses = [entry["loss"] for entry in history[1:]]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.7 * losses[0]
-    assert history[-1]["fidelity"] > history[0]["fidelity"] + 0.2
-    assert run.trained.best_score == max(entry["fidelity"] for entry in history)
+    assert history[-1]["score"] > history[0]["score"] + 0.2
+    assert run.trained.best_score == max(entry["score"] for entry in history)
     assert run.trained.best_score == pytest.approx(task.fidelity(task.outputs(run.student)))
 
 
@@ -53,7 +53,7 @@ def test_what_is_returned_says_how_it_went(task: Task, unbroken: Run) -> None:
     trained = unbroken.trained
     assert trained.steps == STEPS
     assert [entry["step"] for entry in trained.history] == [0, 3, 6, 9, 12]
-    assert trained.history[0]["fidelity"] == pytest.approx(
+    assert trained.history[0]["score"] == pytest.approx(
         task.fidelity(task.outputs(task.student())), abs=1e-6
     )
     assert trained.precision == "float32"
@@ -95,7 +95,7 @@ def test_a_start_that_may_not_win_does_not(task: Task, tmp_path: Path) -> None:
     scores = iter([0.9, 0.3, 0.2, 0.2, 0.1])
     run = task.run(tmp_path, validate=lambda outputs: next(scores), start_may_win=False)
     assert (run.trained.best_step, run.trained.best_score) == (3, 0.3)
-    assert [entry["fidelity"] for entry in run.trained.history] == [0.9, 0.3, 0.2, 0.2, 0.1]
+    assert [entry["score"] for entry in run.trained.history] == [0.9, 0.3, 0.2, 0.2, 0.1]
 
 
 def test_where_nothing_is_trained_the_start_is_all_there_is(task: Task, tmp_path: Path) -> None:

@@ -115,6 +115,10 @@ def distill(
         float | None,
         typer.Option(help="Of ranking each sentence's nearest targets. [default: 1; static: 0]"),
     ] = None,
+    ranking: Annotated[
+        str | None,
+        typer.Option(help="By whose cosines: teacher or targets. [default: targets]"),
+    ] = None,
     prefix_weight: Annotated[
         float | None,
         typer.Option(help="Of the losses of vectors cut to 16, 32, 64... numbers. [default: 0]"),
@@ -187,6 +191,7 @@ def distill(
         "training.learning_rate": learning_rate,
         "training.similarity_weight": similarity_weight,
         "training.neighbour_weight": neighbour_weight,
+        "training.ranking": ranking,
         "training.prefix_weight": prefix_weight,
         "training.precision": precision,
     }

@@ -5,7 +5,7 @@ search is decided among what lies near. Targets are fixed, so that neighbours ar
 serve as candidates without passing through the student: a memory as large as the corpus.
 """
 
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn.functional import kl_div, log_softmax, normalize
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.progress import Report, silent
 
-__all__ = ["Neighbours", "nearest", "ranking_loss"]
+__all__ = ["Candidates", "Neighbours", "nearest", "ranking_loss"]
 
 COUNT = 32
 """Neighbours that are known of each sentence."""
@@ -29,40 +29,78 @@ BLOCK = 256
 """Sentences that are compared with the pool at once."""
 
 
-class Neighbours:
-    """Draws candidates for a batch; by torch's random numbers, which checkpoints restore."""
+class Candidates(NamedTuple):
+    """What B sentences are to rank."""
 
-    def __init__(self, targets: Embeddings, indices: NDArray[np.int32]) -> None:
+    vectors: torch.Tensor
+    """Targets of C sentences, shape (C, k), float32."""
+    cosines: torch.Tensor
+    """How like each is to each sentence of the batch, shape (B, C), float32."""
+    own: torch.Tensor
+    """Which candidate is the sentence itself, shape (B,), int64."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same, on a device."""
+        return type(self)(*(tensor.to(device) for tensor in self))
+
+
+class Neighbours:
+    """Draws candidates for a batch; by torch's random numbers, which checkpoints restore.
+
+    Args:
+        targets: Of n sentences, shape (n, k), float32; may be memory-mapped.
+        teacher: Vectors of the same sentences whose cosines are the right ones, shape (n, any
+            width); may be memory-mapped. None: the targets.
+        indices: Of each sentence's neighbours, shape (n, any number).
+    """
+
+    def __init__(
+        self,
+        targets: Embeddings,
+        teacher: NDArray[np.floating[Any]] | None,
+        indices: NDArray[np.int32],
+    ) -> None:
         self._targets = targets
+        self._teacher = targets if teacher is None else teacher
         self._indices = indices
 
     @classmethod
     def find(
-        cls, targets: Embeddings, *, device: torch.device | None = None, report: Report = silent
+        cls,
+        targets: Embeddings,
+        teacher: NDArray[np.floating[Any]] | None = None,
+        *,
+        device: torch.device | None = None,
+        report: Report = silent,
     ) -> Self:
-        """Look up the neighbours of all sentences.
+        """Look up the neighbours of all sentences: by their targets, which are the narrower ones.
 
         Args:
-            targets: Shape (n, k), float32; may be memory-mapped.
+            targets: As for the class.
+            teacher: As for the class.
             device: Computes, as 200,000 sentences take a CPU minutes; None: the CPU.
             report: Progress, in sentences.
         """
-        return cls(targets, nearest(targets, COUNT, pool=POOL, device=device, report=report))
+        found = nearest(targets, COUNT, pool=POOL, device=device, report=report)
+        return cls(targets, teacher, found)
 
-    def candidates(self, batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+    def candidates(self, batch: NDArray[np.int64]) -> Candidates:
         """The batch itself and some neighbours of each of its sentences, none twice.
 
         Args:
             batch: Indices of B sentences.
-
-        Returns:
-            Indices of C sentences, shape (C,), ascending; their targets, shape (C, k), float32.
         """
         known = self._indices[batch]  # (B, COUNT)
         columns = torch.randint(known.shape[1], (len(batch), DRAWN)).numpy()
         drawn = np.take_along_axis(known, columns, axis=1)
         chosen = np.union1d(batch, drawn)
-        return chosen, torch.from_numpy(np.asarray(self._targets[chosen]))
+        own = np.searchsorted(chosen, batch)
+        right = unit(np.asarray(self._teacher[chosen], np.float32))
+        return Candidates(
+            torch.from_numpy(np.asarray(self._targets[chosen])),
+            torch.from_numpy(right[own] @ right.T),
+            torch.from_numpy(own),
+        )
 
 
 def nearest(
@@ -102,13 +140,13 @@ def nearest(
 
 def ranking_loss(
     outputs: torch.Tensor,
-    targets: torch.Tensor,
     candidates: torch.Tensor,
+    cosines: torch.Tensor,
     own: torch.Tensor,
     *,
     temperature: float = TEMPERATURE,
 ) -> torch.Tensor:
-    """How differently a student's vector ranks targets than the sentence's own target does.
+    """How differently a student's vector ranks targets than it should.
 
     A listwise distillation loss (Cao et al. 2007, "Learning to Rank: From Pairwise Approach to
     Listwise Approach", with the teacher's cosines as scores): the student's vector is the query
@@ -116,18 +154,17 @@ def ranking_loss(
 
     Args:
         outputs: Of the student, shape (B, k), not normalised.
-        targets: Of the same sentences, shape (B, k).
         candidates: Targets to rank, shape (C, k).
+        cosines: The right ones of the same sentences to the candidates, shape (B, C).
         own: Which candidate is the sentence itself, shape (B,): not ranked.
         temperature: Cosines are divided by it.
 
     Returns:
-        Scalar: the mean over the batch of KL(p || q), p the softmax of the targets' cosines to the
-        candidates, q of the student's.
+        Scalar: the mean over the batch of KL(p || q), p the softmax of the right cosines, q of the
+        student's.
     """
-    documents = normalize(candidates).T
-    wanted = normalize(targets) @ documents / temperature  # (B, C)
-    reached = normalize(outputs) @ documents / temperature
+    wanted = cosines / temperature
+    reached = normalize(outputs) @ normalize(candidates).T / temperature  # (B, C)
     itself = torch.zeros_like(wanted, dtype=torch.bool).scatter_(1, own[:, None], value=True)
     # Not -inf, whose difference from itself is no number.
     wanted, reached = wanted.masked_fill(itself, -1e4), reached.masked_fill(itself, -1e4)

@@ -236,7 +236,15 @@ class _Run:
         }
 
     def _train(self, key: str) -> dict[str, Any]:
-        student, trained = train_student(self.recipe, self.corpus, self.out, key, self.report)
+        student, trained = train_student(
+            self.recipe,
+            lambda: self.embedded,
+            self.teacher,
+            self.corpus,
+            self.out,
+            key,
+            self.report,
+        )
         write_model(
             student,
             self.recipe,

@@ -4,19 +4,20 @@ Each function does one stage, leaves its files in place atomically, and returns 
 untrained student is made next door, in `students`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import write_array_header_2_0
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
 from hpdistill.corpus.augment import add_copies, open_augmenter
 from hpdistill.distill.parts import KEPT, model_of, targets_of
+from hpdistill.distill.rows import write_rows
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import UsageError
@@ -258,30 +259,35 @@ def make_targets(
     targets = run / "targets"
     projection.save(targets / "projection.safetensors")
     for split in ("train", "validation"):
-        shape = (corpus.count(split), recipe.dim)
-        # Written, not mapped: on a full disk a mapped page kills the process.
-        with atomic_path(targets / f"{split}.npy") as temporary, temporary.open("wb") as handle:
-            description = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            write_array_header_2_0(handle, description)
-            for shard in joint_shards(embedded, teacher, split):
-                handle.write(unit(projection.apply(shard)).tobytes())
+        write_rows(
+            targets / f"{split}.npy",
+            (unit(projection.apply(shard)) for shard in joint_shards(embedded, teacher, split)),
+            (corpus.count(split), recipe.dim),
+            np.float32,
+        )
     return {"explained_share": round(projection.explained_share, 4), "width": projection.width}
 
 
 def train_student(
     recipe: Recipe,
+    embedded: Callable[[], Sequence[EmbeddedCorpus]],
+    teacher: Sequence[Member],
     corpus: Corpus,
     run: Path,
     key: str,
     report: Report,
 ) -> tuple[SentenceTransformer, Trained]:
-    """Train the student of `RUN/init`; it is best where its similarities rank like the targets'.
+    """Train the student of `RUN/init`; it is best at what it is taught of held-out sentences.
 
-    Not like the teacher's: of partly whitened targets, a student that learns them moves away from
-    those, and the untrained one would win.
+    That is, where it finds most of the teacher's nearest neighbours, if it learns to rank those;
+    else where its similarities rank like the targets'. Over all pairs they do not rank like the
+    teacher's where targets are whitened, nor like the targets' where the teacher ranks: the
+    untrained student would win.
 
     Args:
         recipe: The choices.
+        embedded: Gives both splits by each encoder of the teacher; asked if it ranks neighbours.
+        teacher: Its encoders.
         corpus: Both splits.
         run: Holds `init` and `targets`.
         key: Hash of all that decides the training; checkpoints of another are dropped.
@@ -294,24 +300,45 @@ def train_student(
         for texts in corpus.chunks(split, 16384):
             yield encoder.tokenize(texts)
 
-    held_out = targets_of(run, "validation")
+    limit = min(recipe.training.max_tokens, encoder.max_tokens)
+    choices = recipe.training.settled(static=is_static(student))
+    by_teacher = choices.ranking == "teacher" and choices.neighbour_weight > 0
+    if by_teacher:
+        held_out = np.concatenate(list(joint_shards(embedded(), teacher, "validation")))
+    else:
+        held_out = targets_of(run, "validation")
 
     def validate(outputs: Embeddings) -> float:
-        return evaluate_fidelity(outputs, held_out).spearman
+        scores = evaluate_fidelity(outputs, held_out)
+        return scores.overlap10 if by_teacher else scores.spearman
 
-    limit = min(recipe.training.max_tokens, encoder.max_tokens)
+    directory = checkpoint_directory(run, key)
+    whole = directory / "teacher.npy"
+
+    def ranking() -> NDArray[np.floating[Any]]:
+        if not whole.is_file():
+            shards = joint_shards(embedded(), teacher, "train")
+            first = next(shards)
+            shape = (corpus.count("train"), first.shape[1])
+            # Rounding moves a cosine by less than 0.001, a fiftieth of the loss's temperature.
+            write_rows(whole, chain([first], shards), shape, np.float16)
+        vectors: NDArray[np.floating[Any]] = np.load(whole, mmap_mode="r", allow_pickle=False)
+        return vectors
+
     trained = train(
         student,
         TokenCache(token_chunks("train"), max_tokens=limit),
         targets_of(run, "train"),
         validate,
         TokenCache(token_chunks("validation"), max_tokens=limit),
-        recipe=recipe.training.settled(static=is_static(student)),
+        ranking=ranking if by_teacher else None,
+        recipe=choices,
         seed=recipe.seed,
-        directory=checkpoint_directory(run, key),
+        directory=directory,
         start_may_win=is_static(student) or recipe.head.init != "random",
         report=report,
     )
+    whole.unlink(missing_ok=True)
     return student, trained
 
 

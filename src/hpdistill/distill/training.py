@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,7 @@ def train(
     recipe: SettledTraining,
     seed: int,
     directory: Path,
+    ranking: Callable[[], NDArray[np.floating[Any]]] | None = None,
     start_may_win: bool = True,
     report: Report = silent,
 ) -> Trained:
@@ -94,6 +96,8 @@ def train(
         recipe: The choices.
         seed: Decides batches and dropout.
         directory: Of checkpoints.
+        ranking: Gives unit vectors of the training sentences, shape (n, any width), whose cosines
+            say how neighbours are ranked; asked once, if that is learnt. None: the targets.
         start_may_win: Whether the weights it starts with count among the best; those of a random
             head must not, whose similarities can rank well in any space but the target's.
         report: Progress, in sentences.
@@ -109,7 +113,8 @@ def train(
     @cache
     def neighbours() -> Neighbours:
         # Only when a batch needs them: of a finished training, or of none, nothing is to be found.
-        return Neighbours.find(targets, device=student.device, report=report)
+        teacher = None if ranking is None else ranking()
+        return Neighbours.find(targets, teacher, device=student.device, report=report)
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, intake):
@@ -123,10 +128,9 @@ def train(
                 prefix_weight=recipe.prefix_weight,
             )
             if recipe.neighbour_weight > 0:
-                chosen, candidates = neighbours().candidates(part)
-                own = torch.from_numpy(np.searchsorted(chosen, part)).to(student.device)
-                ranking = ranking_loss(outputs, wanted, candidates.to(student.device), own)
-                loss = loss + recipe.neighbour_weight * ranking
+                drawn = neighbours().candidates(part).to(student.device)
+                ranked = ranking_loss(outputs, drawn.vectors, drawn.cosines, drawn.own)
+                loss = loss + recipe.neighbour_weight * ranked
             loss = loss * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             yield loss.item()

@@ -31,6 +31,9 @@ class TrainingRecipe:
     neighbour_weight: float | None = None
     """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 1; 0 for a
     static student."""
+    ranking: Literal["teacher", "targets"] | None = None
+    """Whose cosines say how neighbours are ranked: those of the teacher's whole vectors, or of the
+    targets, which have lost some of it. None: the targets."""
     prefix_weight: float = 0.0
     """Weight of the prefixes' losses beside that of whole vectors: those of `prefixes_of`, together
     weighing so much. 0 trains whole vectors only."""
@@ -61,6 +64,7 @@ _TRANSFORMER_TRAINING: dict[str, Any] = {
     "batch_size": 64,
     "learning_rate": 1e-4,
     "neighbour_weight": 1.0,
+    "ranking": "targets",
 }
 
 
@@ -69,6 +73,7 @@ _STATIC_TRAINING: dict[str, Any] = {
     "batch_size": 512,
     "learning_rate": 1e-2,
     "neighbour_weight": 0.0,
+    "ranking": "targets",
 }
 
 
@@ -111,6 +116,7 @@ class SettledTraining(SettledLoop):
 
     similarity_weight: float
     neighbour_weight: float
+    ranking: Literal["teacher", "targets"]
     prefix_weight: float
 
     def __post_init__(self) -> None:
@@ -118,6 +124,7 @@ class SettledTraining(SettledLoop):
         for name in ("similarity_weight", "neighbour_weight", "prefix_weight"):
             weight = getattr(self, name)
             check(name, weight, weight >= 0, "0 or more")
+        check_choice("ranking", self.ranking, ("teacher", "targets"))
 
 
 def prefixes_of(dim: int) -> list[int]:
