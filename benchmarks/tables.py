@@ -329,6 +329,7 @@ WHITENED = "retrieval-68k-whitened"
 LONGER = "retrieval-68k-longer"
 LONGEST = "retrieval-68k-12-epochs"
 SEEDS = "retrieval-68k-anchor-0"
+RANKING = "retrieval-68k-ranking"
 THREE: dict[str, Any] = {
     "model": [f"student-128-anchor-0-seed-{seed}" for seed in range(3)],
     "dim": 128,
@@ -468,7 +469,7 @@ def whitened() -> str:
 def searched_by_width() -> str:
     """MRR@10 among 68,000 captions, by student and prefix, documents by either encoder."""
     rows = [row for row in rows_of(WHITENED) if row["model"] != "BM25"]
-    others = [*rows_of(LONGER), *rows_of(LONGEST), *rows_of(SEEDS)]
+    others = [row for name in (LONGER, LONGEST, SEEDS, RANKING) for row in rows_of(name)]
     rows += [
         row
         for row in others
@@ -501,6 +502,10 @@ WIDTHS = {
     "student-128-anchor-0-seed-0": "the same without the anchor, `--head rotation`",
     "student-128-anchor-0-seed-1": "the same, another seed",
     "student-128-anchor-0-seed-2": "the same, a third seed",
+    "student-128-anchor-0-average": "the weights of these three, averaged",
+    "student-128-then-ranked-seed-0": "the first, then an epoch of `--ranking teacher`",
+    "student-128-ranked-by-teacher-seed-0": "4 epochs of `--ranking teacher` instead",
+    "student-128-ranked-by-teacher-seed-1": "the same, another seed",
     "student-256": "student of 256, 22,000 captions",
     "student-4-layers": "4 layers of 312, 22,000 captions",
 }
@@ -548,6 +553,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "captions-loss": ablation("captions-loss"),
     "augmentation": ablation("augmentation"),
     "mixed": ablation("mixed", differences=True),
+    "ranking": ablation("ranking", differences=True),
     "scale": ablation("scale"),
     "retrieval-20k-loss": search_by_loss,
     "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
