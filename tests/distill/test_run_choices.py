@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer
 from tiny_runs import description, distill, manifest, model_files, shards
 
 from hpdistill.corpus import Corpus
-from hpdistill.errors import HpdError, UsageError
+from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
@@ -137,6 +137,23 @@ def test_the_teacher_and_its_targets_rank_neighbours_differently(recipe, store, 
         # As large as the teacher's vectors in the store, and of no use any more.
         assert not list(run.rglob("teacher.npy"))
     assert weights["teacher"] != weights["targets"]
+
+
+def test_damaged_vectors_of_the_teacher_are_named(recipe, store, tmp_path):
+    def stop(task, done, total):
+        if task == "training":
+            raise KeyboardInterrupt
+
+    chosen = recipe(training__ranking="teacher")
+    with pytest.raises(KeyboardInterrupt):
+        distill(chosen, tmp_path / "run", store=store, report=stop)
+    [vectors] = (tmp_path / "run").rglob("teacher.npy")
+    vectors.write_bytes(vectors.read_bytes()[:200])
+    with pytest.raises(RunError, match=r"teacher\.npy is damaged") as raised:
+        distill(chosen, tmp_path / "run", store=store)
+    assert "Delete" in raised.value.hint
+    vectors.unlink()
+    distill(chosen, tmp_path / "run", store=store)
 
 
 def test_a_student_that_learns_the_teachers_ranking_is_chosen_by_it(

@@ -22,7 +22,7 @@ from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import UsageError
 from hpdistill.evaluate import evaluate_fidelity
-from hpdistill.files import atomic_directory, atomic_path
+from hpdistill.files import atomic_directory, atomic_path, reading_own
 from hpdistill.loop import TokenCache, Trained, checkpoint_directory
 from hpdistill.progress import Report
 from hpdistill.projection import Projection, check_dim, fit_pca
@@ -322,7 +322,8 @@ def train_student(
             shape = (corpus.count("train"), first.shape[1])
             # Rounding moves a cosine by less than 0.001, a fiftieth of the loss's temperature.
             write_rows(whole, chain([first], shards), shape, np.float16)
-        vectors: NDArray[np.floating[Any]] = np.load(whole, mmap_mode="r", allow_pickle=False)
+        with reading_own(whole, f"Delete {whole} to have it made again.", OSError, ValueError):
+            vectors: NDArray[np.floating[Any]] = np.load(whole, mmap_mode="r", allow_pickle=False)
         return vectors
 
     trained = train(
