@@ -6,7 +6,6 @@ untrained student is made next door, in `students`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
 from hpdistill.corpus.augment import add_copies, open_augmenter
-from hpdistill.distill.parts import KEPT, model_of, targets_of
+from hpdistill.distill.parts import KEPT, model_of, target_projection, targets_of
 from hpdistill.distill.rows import write_rows
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
@@ -317,11 +316,9 @@ def train_student(
 
     def ranking() -> NDArray[np.floating[Any]]:
         if not whole.is_file():
-            shards = joint_shards(embedded(), teacher, "train")
-            first = next(shards)
-            shape = (corpus.count("train"), first.shape[1])
+            shape = (corpus.count("train"), target_projection(run).width)
             # Rounding moves a cosine by less than 0.001, a fiftieth of the loss's temperature.
-            write_rows(whole, chain([first], shards), shape, np.float16)
+            write_rows(whole, joint_shards(embedded(), teacher, "train"), shape, np.float16)
         with reading_own(whole, f"Delete {whole} to have it made again.", OSError, ValueError):
             vectors: NDArray[np.floating[Any]] = np.load(whole, mmap_mode="r", allow_pickle=False)
         return vectors
