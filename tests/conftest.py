@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -171,6 +172,19 @@ def teacher_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def student_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of width 24."""
     return make_model(tmp_path_factory.mktemp("models") / "student", width=24, layers=2, seed=2)
+
+
+@pytest.fixture(scope="session")
+def exported_dir(student_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny student with its float32 graph; never written to."""
+    from hpdistill.export.graph import write_graph
+    from hpdistill.pytorch import load_model
+
+    path = tmp_path_factory.mktemp("exported") / "student"
+    shutil.copytree(student_dir, path)
+    (path / "onnx").mkdir()
+    write_graph(load_model(path, device="cpu"), path / "onnx" / "model.onnx")
+    return path
 
 
 @pytest.fixture(scope="session")

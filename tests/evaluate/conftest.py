@@ -2,12 +2,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from evaluation_data import FIRST, SECOND, BagOfWords, write_benchmark, write_sick, write_subset
+from evaluation_data import FIRST, SECOND, write_benchmark, write_sick, write_subset
+from word_counts import WordCounts
 
 
 @pytest.fixture
-def bag() -> BagOfWords:
-    return BagOfWords()
+def counts() -> WordCounts:
+    return WordCounts()
 
 
 @pytest.fixture

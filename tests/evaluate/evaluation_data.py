@@ -1,42 +1,10 @@
-"""A small true encoder, and writers of files laid out as SentEval's."""
+"""Pairs of sentences, and writers of files laid out as SentEval's."""
 
-import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from hpdistill.encoder import Embeddings, unit
-
 Pair = tuple[str, str, str]
 """Two sentences and the gold score as written; "" where the annotators left the pair out."""
-
-
-class BagOfWords:
-    """A true, small encoder: counts of hashed words."""
-
-    name = "bag of words"
-    parameters = 0
-
-    def __init__(self, dim: int = 64) -> None:
-        self.dim = dim
-        self.seen: list[str] = []
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        batch_size: int = 32,
-        normalize: bool = True,
-        dim: int | None = None,
-    ) -> Embeddings:
-        self.seen += texts
-        counts = np.zeros((len(texts), self.dim), np.float32)
-        for row, text in enumerate(texts):
-            for word in re.findall(r"\w+", text.lower()):
-                counts[row, zlib.crc32(word.encode()) % self.dim] += 1
-        return unit(counts, dim=dim) if normalize else counts[:, :dim]
 
 
 FIRST = [

@@ -214,21 +214,6 @@ def test_memory_is_that_of_this_process():
 # -- back ends
 
 
-@pytest.fixture(scope="session")
-def exported_dir(student_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The student with its float32 graph."""
-    import shutil
-
-    from hpdistill.export.graph import write_graph
-    from hpdistill.pytorch import load_model
-
-    path = tmp_path_factory.mktemp("exported") / "student"
-    shutil.copytree(student_dir, path)
-    (path / "onnx").mkdir()
-    write_graph(load_model(path, device="cpu"), path / "onnx" / "model.onnx")
-    return path
-
-
 @pytest.mark.parametrize("backend", ["onnx-float32", "runtime", "sentence-transformers"])
 def test_every_back_end_computes_what_pytorch_does(exported_dir, sentences, backend):
     texts = sentences(20)

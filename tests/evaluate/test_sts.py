@@ -7,7 +7,6 @@ import pytest
 from evaluation_data import (
     FIRST,
     SECOND,
-    BagOfWords,
     write_benchmark,
     write_sick,
     write_subset,
@@ -15,6 +14,7 @@ from evaluation_data import (
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
+from word_counts import WordCounts
 
 from hpdistill.encoder import Encoder
 from hpdistill.errors import EvaluationError, UsageError
@@ -42,20 +42,20 @@ def expected(encoder: Encoder, pairs: list[tuple[str, str, str]]) -> float:
 # -- the score
 
 
-def test_subsets_of_a_year_are_concatenated_not_averaged(bag, senteval: SentEval):
-    scores = evaluate_sts(bag, load_tasks(senteval("STS12")))
+def test_subsets_of_a_year_are_concatenated_not_averaged(counts, senteval: SentEval):
+    scores = evaluate_sts(counts, load_tasks(senteval("STS12")))
     by_subset = scores.subsets["STS12"]
-    assert by_subset["first"] == pytest.approx(expected(bag, FIRST))
-    assert by_subset["second"] == pytest.approx(expected(bag, SECOND))
-    assert scores.tasks["STS12"] == pytest.approx(expected(bag, FIRST + SECOND))
+    assert by_subset["first"] == pytest.approx(expected(counts, FIRST))
+    assert by_subset["second"] == pytest.approx(expected(counts, SECOND))
+    assert scores.tasks["STS12"] == pytest.approx(expected(counts, FIRST + SECOND))
     assert abs(scores.tasks["STS12"] - np.mean(list(by_subset.values()))) > 1
 
 
-def test_every_task_has_its_score_and_the_average_is_their_mean(bag, senteval: SentEval):
-    scores = evaluate_sts(bag, load_tasks(senteval()))
+def test_every_task_has_its_score_and_the_average_is_their_mean(counts, senteval: SentEval):
+    scores = evaluate_sts(counts, load_tasks(senteval()))
     assert tuple(scores.tasks) == TASKS
-    assert scores.tasks["STSBenchmark"] == pytest.approx(expected(bag, FIRST))
-    assert scores.tasks["SICKRelatedness"] == pytest.approx(expected(bag, SECOND))
+    assert scores.tasks["STSBenchmark"] == pytest.approx(expected(counts, FIRST))
+    assert scores.tasks["SICKRelatedness"] == pytest.approx(expected(counts, SECOND))
     assert (
         scores.average
         == scores.average_present
@@ -63,34 +63,34 @@ def test_every_task_has_its_score_and_the_average_is_their_mean(bag, senteval: S
     )
 
 
-def test_each_distinct_sentence_is_encoded_once(bag, senteval: SentEval):
+def test_each_distinct_sentence_is_encoded_once(counts, senteval: SentEval):
     tasks = load_tasks(senteval())
-    evaluate_sts_prefixes(bag, tasks, [None, 32, 16])
-    assert len(bag.seen) == len(set(bag.seen)) == len(tasks.sentences) == 14
+    evaluate_sts_prefixes(counts, tasks, [None, 32, 16])
+    assert len(counts.seen) == len(set(counts.seen)) == len(tasks.sentences) == 14
 
 
-def test_a_prefix_scores_like_an_encoder_of_that_width(bag, senteval: SentEval):
-    class Narrow(BagOfWords):
+def test_a_prefix_scores_like_an_encoder_of_that_width(counts, senteval: SentEval):
+    class Narrow(WordCounts):
         def encode(self, texts, *, batch_size=32, normalize=True, dim=None):
-            return bag.encode(texts, dim=dim or 32)
+            return counts.encode(texts, dim=dim or 32)
 
     tasks = load_tasks(senteval())
-    full, prefix = evaluate_sts_prefixes(bag, tasks, [None, 32])
+    full, prefix = evaluate_sts_prefixes(counts, tasks, [None, 32])
     assert (full.dim, prefix.dim) == (64, 32)
-    assert prefix.tasks == evaluate_sts(bag, tasks, dim=32).tasks
+    assert prefix.tasks == evaluate_sts(counts, tasks, dim=32).tasks
     assert prefix.tasks == pytest.approx(evaluate_sts(Narrow(32), tasks).tasks)
     assert prefix.tasks != full.tasks
 
 
 @pytest.mark.parametrize("dim", [0, -1, 65])
-def test_a_width_the_encoder_lacks_is_refused_before_encoding(bag, senteval: SentEval, dim):
-    with pytest.raises(UsageError, match=rf"dim is {dim}; bag of words allows 1 to 64"):
-        evaluate_sts(bag, load_tasks(senteval()), dim=dim)
-    assert bag.seen == []
+def test_a_width_the_encoder_lacks_is_refused_before_encoding(counts, senteval: SentEval, dim):
+    with pytest.raises(UsageError, match=rf"dim is {dim}; word counts allows 1 to 64"):
+        evaluate_sts(counts, load_tasks(senteval()), dim=dim)
+    assert counts.seen == []
 
 
 def test_zero_vectors_have_cosine_zero_and_a_collapsed_encoder_scores_zero(senteval: SentEval):
-    class Nothing(BagOfWords):
+    class Nothing(WordCounts):
         def encode(self, texts, *, batch_size=32, normalize=True, dim=None):
             return np.zeros((len(texts), self.dim), np.float32)
 
@@ -99,7 +99,7 @@ def test_zero_vectors_have_cosine_zero_and_a_collapsed_encoder_scores_zero(sente
 
 
 def test_a_vector_that_is_not_finite_names_its_sentence(senteval: SentEval):
-    class Broken(BagOfWords):
+    class Broken(WordCounts):
         def encode(self, texts, *, batch_size=32, normalize=True, dim=None):
             vectors = super().encode(texts)
             vectors[[text == "two women talk" for text in texts], 3] = np.nan
@@ -109,11 +109,11 @@ def test_a_vector_that_is_not_finite_names_its_sentence(senteval: SentEval):
         evaluate_sts(Broken(), load_tasks(senteval()))
 
 
-def test_progress_ends_at_the_number_of_sentences(bag, senteval: SentEval):
+def test_progress_ends_at_the_number_of_sentences(counts, senteval: SentEval):
     calls = []
     tasks = load_tasks(senteval())
-    evaluate_sts(bag, tasks, report=lambda *call: calls.append(call))
-    assert calls[-1] == ("bag of words: sentences", len(tasks.sentences), len(tasks.sentences))
+    evaluate_sts(counts, tasks, report=lambda *call: calls.append(call))
+    assert calls[-1] == ("word counts: sentences", len(tasks.sentences), len(tasks.sentences))
 
 
 numbers = st.integers(-3, 3) | st.floats(-2, 2)
@@ -134,15 +134,15 @@ def test_spearman_is_scipys_and_zero_where_scipy_has_none(pairs):
 # -- rows
 
 
-def test_a_row_has_exactly_the_agreed_keys(bag, senteval: SentEval):
-    scores = evaluate_sts(bag, load_tasks(senteval("STS12", "STSBenchmark")))
+def test_a_row_has_exactly_the_agreed_keys(counts, senteval: SentEval):
+    scores = evaluate_sts(counts, load_tasks(senteval("STS12", "STSBenchmark")))
     row = scores.row(reference=scores)
     assert list(row) == [
         *("model", "dim", "precision"),
         *("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness"),
         *("average", "average_present", "tasks_present", "retention"),
     ]
-    assert (row["model"], row["dim"], row["precision"]) == ("bag of words", 64, "float32")
+    assert (row["model"], row["dim"], row["precision"]) == ("word counts", 64, "float32")
     assert row["STS13"] is row["SICKRelatedness"] is row["average"] is None
     assert row["average_present"] == pytest.approx((row["STS12"] + row["STSBenchmark"]) / 2)
     assert row["tasks_present"] == 2
@@ -189,11 +189,13 @@ def test_sick_train_and_trial_never_stand_in_for_the_test(senteval: SentEval):
     assert "SICKRelatedness" in load_tasks(data).missing
 
 
-def test_dev_reads_the_development_set_alone(bag, senteval: SentEval):
+def test_dev_reads_the_development_set_alone(counts, senteval: SentEval):
     tasks = load_tasks(senteval(), dev=True)
     assert [(task.name, task.pairs) for task in tasks.tasks] == [("STSBenchmark-dev", 3)]
-    row = evaluate_sts(bag, tasks).row()
-    assert row["STSBenchmark-dev"] == row["average_present"] == pytest.approx(expected(bag, SECOND))
+    row = evaluate_sts(counts, tasks).row()
+    assert (
+        row["STSBenchmark-dev"] == row["average_present"] == pytest.approx(expected(counts, SECOND))
+    )
     assert row["average"] is None
     assert "STSBenchmark" not in row
 
@@ -320,6 +322,6 @@ def test_gold_that_ranks_nothing_is_refused(senteval: SentEval):
         load_tasks(data)
 
 
-def test_scores_are_finite_numbers(bag, senteval: SentEval):
-    row = evaluate_sts(bag, load_tasks(senteval())).row()
+def test_scores_are_finite_numbers(counts, senteval: SentEval):
+    row = evaluate_sts(counts, load_tasks(senteval())).row()
     assert all(math.isfinite(row[name]) and isinstance(row[name], float) for name in TASKS)

@@ -164,13 +164,16 @@ def test_what_is_no_table(
         Encoder.load(static_dir)
 
 
-def test_the_default_model(static_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [None, "default"])
+def test_the_default_model(
+    static_dir: Path, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = static_dir.with_name("shipped")
     monkeypatch.setattr(_directory, "DEFAULT", place)
     with pytest.raises(WeightsError, match="no default model"):
-        Encoder.load()
+        Encoder.load(name)
     shutil.copytree(static_dir, place)
-    with Encoder.load() as encoder:
+    with Encoder.load(name) as encoder:
         assert encoder.name == "default"
         assert encoder.encode(["the dog"]).shape == (1, WIDTH)
 

@@ -38,10 +38,17 @@ def test_an_unrelated_folder_or_file_does_not_hide_a_short_name(tmp_path, monkey
 def test_an_unknown_name_suggests_a_near_one():
     assert refusal("minlm") == (
         "unknown model 'minlm'; allowed: a directory, a hub id (owner/model), "
-        "mpnet, minilm, tinybert | Did you mean minilm?"
+        "mpnet, minilm, tinybert, or default to encode, search and evaluate | Did you mean minilm?"
     )
     assert refusal("all-mpnet-base-v3").endswith("| Did you mean mpnet?")
     assert refusal("zzz").endswith("| ")
+
+
+def test_the_model_in_the_package_is_no_student_and_no_teacher():
+    assert refusal("default") == (
+        "default, the model in the package, cannot be used here; allowed: a directory, a hub id "
+        "(owner/model), mpnet, minilm, tinybert | "
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,17 @@ from hpdistill.errors import UsageError
 if TYPE_CHECKING:
     from hpdistill.encoder import Embeddings, Encoder
     from hpdistill.progress import Report
+    from hpdistill.weights import ModelSource
 
-__all__ = ["DEFAULT", "OpenModel", "check_width", "find_model", "open_model", "weights_of"]
+__all__ = [
+    "DEFAULT",
+    "OpenModel",
+    "check_width",
+    "find_model",
+    "find_source",
+    "open_model",
+    "weights_of",
+]
 
 DEFAULT = "default"
 """Name of the model that comes with the package."""
@@ -49,22 +58,30 @@ class OpenModel:
         return vectors, self.encoder.truncated - before
 
 
+def find_source(name: str, report: "Report") -> "ModelSource":
+    """As `weights.resolve`; `default` is the model in the package.
+
+    Raises:
+        WeightsError: It cannot be found, fetched, verified or trusted.
+    """
+    from hpdistill.runtime import DEFAULT as INSIDE
+    from hpdistill.weights import ModelSource, resolve
+
+    if name == DEFAULT:
+        return ModelSource(name=name, path=INSIDE, source="package", sha256="")
+    return resolve(name, report=report)
+
+
 def find_model(name: str, report: "Report") -> tuple[str, Path]:
-    """Name to load it again, and directory.
+    """Name to load it again, and directory; a directory need have no weights but its graph's.
 
     Raises:
         WeightsError: It cannot be found.
     """
-    from hpdistill.runtime import DEFAULT as INSIDE
-
-    if name == DEFAULT:
-        return name, INSIDE
     path = Path(name).expanduser()
-    if (path / "modules.json").is_file():
+    if name != DEFAULT and (path / "modules.json").is_file():
         return str(path.absolute()), path.absolute()
-    from hpdistill.weights import resolve
-
-    source = resolve(name, report=report)
+    source = find_source(name, report)
     return (str(source.path) if source.source == "path" else name), source.path
 
 

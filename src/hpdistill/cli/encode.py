@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _STANDARD = "-"
-_DEFAULT = "default"
 _FILE_ROWS = 8192
 # A reader at the other end of a pipe should not wait for thousands of rows.
 _STREAM_ROWS = 1024
@@ -140,7 +139,7 @@ def encode(
     with progress() as report:
         total = _count(source, column, encoding, errors, report)
         with Encoder.load(
-            None if model == _DEFAULT else model,
+            model,
             precision=model_precision.value,
             threads=threads,
             report=report,

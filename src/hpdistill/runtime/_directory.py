@@ -41,12 +41,12 @@ _EXPORT = "`hpd export MODEL` writes the graphs."
 
 
 def find(model: str | Path | None, report: Report) -> tuple[str, Path]:
-    """Name and directory of a model.
+    """Name and directory of a model; None and "default" are the one in the package.
 
     Raises:
         WeightsError: It cannot be found.
     """
-    if model is None:
+    if model is None or model == "default":
         if not DEFAULT.is_dir():
             raise WeightsError(
                 f"this installation has no default model: {DEFAULT} is missing",

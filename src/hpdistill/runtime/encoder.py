@@ -108,8 +108,8 @@ class Encoder:
         """Load a model that has ONNX graphs (`hpd export` writes them), or a static model.
 
         Args:
-            model: A directory, a short name or a hub id; None is the small static model that
-                comes with the package.
+            model: A directory, a short name or a hub id; None and "default" are the small
+                static model that comes with the package.
             precision: Of the computation; `auto` is what the export found best, else float32.
             threads: Cores to use; None uses those that this process may use.
             report: Progress of fetching and verifying.

@@ -57,8 +57,11 @@ def resolve(name: str, *, report: Report = silent) -> ModelSource:
         return _resolve_hub(name, report)
     if re.search(r"[/\\]", name) or name.startswith((".", "~")):
         raise WeightsError(f"no such directory: {name}")
+    allowed = f"allowed: a directory, a hub id (owner/model), {_short_names()}"
+    if name == "default":
+        raise WeightsError(f"default, the model in the package, cannot be used here; {allowed}")
     raise WeightsError(
-        f"unknown model {name!r}; allowed: a directory, a hub id (owner/model), {_short_names()}",
+        f"unknown model {name!r}; {allowed}, or default to encode, search and evaluate",
         hint=_suggestion(name),
     )
 

@@ -7,10 +7,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from measuring import WIDTHS, WordCounts
+from word_counts import WordCounts
 
 from hpdistill.errors import WeightsError
 
+WIDTHS = {"big": 64, "small": 16}
 PAIRS = [
     ("a man plays a guitar", "a man plays a guitar on stage", 4.2),
     ("the cat sat on the mat", "a dog ran in the park", 0.6),
@@ -72,15 +73,10 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported_dir(student_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twice_exported_dir(exported_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny student with a graph that also stands for its int8 one."""
-    from hpdistill.export.graph import write_graph
-    from hpdistill.pytorch import load_model
-
-    path = tmp_path_factory.mktemp("exported") / "student"
-    shutil.copytree(student_dir, path)
-    (path / "onnx").mkdir()
-    write_graph(load_model(path, device="cpu"), path / "onnx" / "model.onnx")
+    path = tmp_path_factory.mktemp("exported") / "twice"
+    shutil.copytree(exported_dir, path)
     shutil.copy(path / "onnx" / "model.onnx", path / "onnx" / "model_quint8_avx2.onnx")
     return path
 

@@ -14,21 +14,21 @@ from hpdistill.errors import UsageError
         (("--backend", "runtime"), "float32"),
     ],
 )
-def test_sts_scores_the_graph_as_it_scores_the_model(exported_dir, data, options, precision):
-    common = ("sts", exported_dir, "--data", data, "--dims", "8", "--json")
+def test_sts_scores_the_graph_as_it_scores_the_model(twice_exported_dir, data, options, precision):
+    common = ("sts", twice_exported_dir, "--data", data, "--dims", "8", "--json")
     reference = rows_of(hpd(*common), "eval sts")
     rows = rows_of(hpd(*common, *options), "eval sts")
     assert [(row["dim"], row["precision"]) for row in rows] == [(24, precision), (8, precision)]
     for row, wanted in zip(rows, reference, strict=True):
-        assert row["model"] == wanted["model"] == str(exported_dir)
+        assert row["model"] == wanted["model"] == str(twice_exported_dir)
         assert row["STSBenchmark"] == pytest.approx(wanted["STSBenchmark"], abs=1e-6)
 
 
-def test_fidelity_of_a_graph_to_its_model_is_whole(exported_dir, sentences, tmp_path):
+def test_fidelity_of_a_graph_to_its_model_is_whole(twice_exported_dir, sentences, tmp_path):
     file = tmp_path / "lines.txt"
     file.write_text("\n".join(sentences(50)))
-    options = ("--teacher", exported_dir, "--data", file, "--backend", "onnx", "--json")
-    (row,) = rows_of(hpd("fidelity", exported_dir, *options), "eval fidelity")
+    options = ("--teacher", twice_exported_dir, "--data", file, "--backend", "onnx", "--json")
+    (row,) = rows_of(hpd("fidelity", twice_exported_dir, *options), "eval fidelity")
     assert [row["spearman"], row["cosine"]] == pytest.approx([1, 1], abs=1e-4)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from measuring import WordCounts, hpd, rows_of
+from measuring import hpd, rows_of
+from word_counts import WordCounts
 
 from hpdistill.encoder import unit
 from hpdistill.errors import WeightsError

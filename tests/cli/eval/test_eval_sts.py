@@ -1,7 +1,8 @@
 import re
 
 import pytest
-from measuring import WordCounts, hpd, rows_of
+from measuring import hpd, rows_of
+from word_counts import WordCounts
 
 from hpdistill.errors import EvaluationError, UsageError, WeightsError
 

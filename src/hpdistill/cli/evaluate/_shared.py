@@ -22,7 +22,6 @@ __all__ = [
     "PrecisionOption",
     "Runs",
     "RunsOption",
-    "find",
     "load",
     "parse_numbers",
     "print_notes",
@@ -106,16 +105,6 @@ def parse_numbers(text: str | None, option: str) -> list[int]:
             param_hint=f"'{option}'",
         )
     return list(dict.fromkeys(numbers))
-
-
-def find(name: str, report: "Report") -> "ModelSource":
-    """As `weights.resolve`; `default` is the model in the package."""
-    from hpdistill.runtime import DEFAULT
-    from hpdistill.weights import ModelSource, resolve
-
-    if name == "default":
-        return ModelSource(name=name, path=DEFAULT, source="package", sha256="")
-    return resolve(name, report=report)
 
 
 def load(source: "ModelSource", computing: Computing, report: "Report") -> "tuple[Encoder, str]":

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._models import find_source
 from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
@@ -12,7 +13,6 @@ from hpdistill.cli.evaluate._shared import (
     PrecisionOption,
     Runs,
     RunsOption,
-    find,
     load,
     print_notes,
 )
@@ -58,7 +58,7 @@ def fidelity(
     corpus = CorpusRecipe(sources=tuple(data), column=column, limit=limit)
     rows, notes = [], []
     with progress() as report:
-        sources = {model: find(model, report) for model in models}
+        sources = {model: find_source(model, report) for model in models}
         sentences = read_clean(corpus, seed=0, report=report)
         half = precision is Precision.bfloat16
         reference = load_teacher(specs, precision="bfloat16" if half else "float32", report=report)

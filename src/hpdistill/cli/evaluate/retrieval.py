@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from hpdistill.cli._models import find_source
 from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
@@ -18,7 +19,6 @@ from hpdistill.cli.evaluate._shared import (
     Precision,
     Runs,
     RunsOption,
-    find,
     load,
     parse_numbers,
     print_notes,
@@ -187,7 +187,7 @@ def retrieval(
             report=report,
         )
         bench = _Bench(task, computing, cache, Path(scratch), report)
-        entrants = bench.entrants([find(name, report) for name in models], doc_encoder)
+        entrants = bench.entrants([find_source(name, report) for name in models], doc_encoder)
         rows = measure_retrieval(
             task, entrants, matrix, threads=threads or available_cores(), report=report
         )

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpdistill.cli.evaluate._shared import JsonOption, Models, find, parse_numbers, print_notes
+from hpdistill.cli._models import find_source
+from hpdistill.cli.evaluate._shared import JsonOption, Models, parse_numbers, print_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def speed(
     if plot is not None:
         make_directory(plot.parent)  # and so is a wrong place
     with progress() as report:
-        sources = [find(model, report) for model in dict.fromkeys(models)]
+        sources = [find_source(model, report) for model in dict.fromkeys(models)]
         contenders, notes = _contenders(sources, chosen)
         workloads, described = _workloads(data, column, contenders, *sizes, report)
         rows = measure_speed(

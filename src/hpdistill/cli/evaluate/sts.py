@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._models import find_source
 from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
@@ -12,7 +13,6 @@ from hpdistill.cli.evaluate._shared import (
     PrecisionOption,
     Runs,
     RunsOption,
-    find,
     load,
     parse_numbers,
     print_notes,
@@ -61,7 +61,7 @@ def sts(
     wanted |= dict.fromkeys(models, prefixes)
     with progress() as report:
         # All names and widths first: a typo in the last should not cost an hour of the others.
-        sources = {model: find(model, report) for model in wanted}
+        sources = {model: find_source(model, report) for model in wanted}
         if prefixes:
             for model in models:
                 check_prefixes(load(sources[model], computing, report)[0], prefixes)
