@@ -189,6 +189,10 @@ def index(
             else:
                 check_place(out, overwrite=overwrite)
 
+        def check_count(count: int) -> None:
+            if old is None:
+                choices.check_count(count)
+
         def make(count: int, vectors: "Embeddings") -> Index:
             if old is not None:
                 return old
@@ -203,6 +207,7 @@ def index(
             dim=chosen,
             make=make,
             check=check,
+            check_count=check_count,
             block=documents.block,
             overwrite=overwrite,
             report=report,
@@ -268,6 +273,12 @@ class _Choices:
         from hpdistill.search.build import check_new_index
 
         check_new_index(out, space, overwrite=overwrite, **self._arguments(dict(self.options)))
+
+    def check_count(self, count: int) -> None:
+        """Refuse, before they are embedded, documents that are too few for the engine."""
+        from hpdistill.search.build import check_trainable
+
+        check_trainable(count, (self.engine or Engine.flat).value, self.options)
 
     def create(
         self,

@@ -33,8 +33,9 @@ from hpdistill.files import (
     write_json,
 )
 from hpdistill.progress import Report, silent
+from hpdistill.search._approximate import trained_lists
 from hpdistill.search._disk import check_place
-from hpdistill.search.backend import Settings
+from hpdistill.search.backend import Engine, Settings
 from hpdistill.search.document import Document
 from hpdistill.search.index import Index
 from hpdistill.search.space import Space
@@ -46,6 +47,7 @@ __all__ = [
     "build_index",
     "check_new_index",
     "check_place",
+    "check_trainable",
     "create_index",
     "has_embedded",
 ]
@@ -88,6 +90,7 @@ def build_index(
     dim: int,
     make: Callable[[int, Embeddings], Index],
     check: Callable[[], None] = lambda: None,
+    check_count: Callable[[int], None] = lambda _: None,
     block: int = _BLOCK,
     overwrite: bool = False,
     report: Report = silent,
@@ -104,6 +107,8 @@ def build_index(
             memory-mapped, of shape (documents, dim).
         check: Called first, when no other process is at the same work: refuses a place where one
             has finished since the caller looked.
+        check_count: Called with the number of documents before any is embedded: refuses what
+            cannot be made of so many.
         block: Texts in a call of `encode`, and so lost at most when it is interrupted.
         overwrite: Drop what an interrupted call with another key or other texts has left.
         report: Progress.
@@ -121,6 +126,7 @@ def build_index(
         check()
         remove_leftovers(work)
         count, digest = _spool(work / "documents.jsonl", rows, report)
+        check_count(count)
         started = time.perf_counter()
         facts = {**key, "texts": digest}
         resumed, truncated = _embed(work, facts, count, encode, dim, block, overwrite, report)
@@ -195,6 +201,16 @@ def check_new_index(out: Path, space: Space, *, overwrite: bool, **choices: Any)
         f"Milvus at {uri} has a collection {name} already",
         hint="Give another --collection, or --overwrite.",
     )
+
+
+def check_trainable(count: int, engine: Engine, options: Mapping[str, Any]) -> None:
+    """Refuse an engine that `build_index` could not train on so many documents.
+
+    Raises:
+        SearchError: They are too few.
+    """
+    if engine == "ivf-pq":
+        trained_lists(min(count, _TRAINING), {"expected": count, **options})
 
 
 def create_index(out: Path, space: Space, *, overwrite: bool, **choices: Any) -> Index:  # noqa: ANN401
