@@ -157,7 +157,8 @@ def test_kept_vectors_rank_again(
 ) -> None:
     out = index(*options)
     line = ("search", out, "puppies at play", "-k", "5", "--json")
-    first, again = rows_of(hpd(*line)), rows_of(hpd(*line, "--rescore", "5"))
+    first, again = rows_of(hpd(*line, "--rescore", "0")), rows_of(hpd(*line, "--rescore", "5"))
+    assert rows_of(hpd(*line)) == again, "as there are no more than 5"
     with Encoder.load() as encoder:
         query, *vectors = encoder.encode(["puppies at play", *map(str.strip, TEXTS.values())])
     wanted = dict(zip(TEXTS, (float(query @ vector) for vector in vectors), strict=True))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _SNIPPET = 240
+_RESCORED = 200
+"""Hits of the first pass that kept vectors rank again."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +39,12 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Hits.")] = 10,
     rescore: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Rank the best N again by the vectors kept beside."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Rank the best N again by the vectors kept beside; 0: do not. [default: 200, or "
+            "4 times -k if that is more, where the index keeps any]",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -66,10 +73,12 @@ def search(
     with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:
             encoder = _encoder(opened, model, report)
+        if rescore is None and opened.keep is not None:
+            rescore = max(_RESCORED, 4 * k)
         single = query is not None
         for text in [query] if query is not None else _queries(prompt=not as_json):
             vectors, _ = encoder.encode([text], opened.space.dim)
-            (hits,) = opened.search(vectors, k, rescore=rescore)
+            (hits,) = opened.search(vectors, k, rescore=rescore or None)
             if as_json:
                 rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]
             else:
