@@ -76,7 +76,7 @@ CHANGES: dict[str, Any] = {
     "training.warmup": 0.1,
     "training.weight_decay": 0.0,
     "training.clip": 2.0,
-    "training.similarity_weight": 0.0,
+    "training.similarity_weight": 0.5,
     "training.neighbour_weight": 0.5,
     "training.ranking": "teacher",
     "training.prefix_weight": 1.0,
@@ -153,7 +153,8 @@ def test_what_is_unset_is_settled_by_the_kind_of_student() -> None:
     assert (transformer.epochs, transformer.batch_size, transformer.learning_rate) == (2, 64, 1e-4)
     # A table of token vectors moves little at the rate of a transformer.
     assert static.learning_rate > 10 * transformer.learning_rate
-    assert (transformer.neighbour_weight, static.neighbour_weight) == (1, 0)
+    assert (transformer.similarity_weight, transformer.neighbour_weight) == (0, 2)
+    assert (static.similarity_weight, static.neighbour_weight) == (1, 0)
     for settled in (transformer, static):
         assert settled.warmup == 0.5
         assert None not in (settled.epochs, settled.batch_size, settled.learning_rate)
@@ -229,7 +230,7 @@ recipes = st.builds(
         warmup=st.floats(0, 1, exclude_max=True),
         weight_decay=from_0,
         clip=above_0,
-        similarity_weight=from_0,
+        similarity_weight=or_unset(from_0),
         neighbour_weight=or_unset(from_0),
         ranking=or_unset(st.sampled_from(["teacher", "targets"])),
         prefix_weight=from_0,

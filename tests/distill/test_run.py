@@ -12,7 +12,6 @@ from tiny_runs import STAGES, description, distill, manifest, model_files
 
 from hpdistill.corpus import Corpus
 from hpdistill.encoder import unit
-from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe, WeightedModel
@@ -39,14 +38,8 @@ def test_a_run_holds_what_the_design_promises(finished, recipe):
     assert not list(run.rglob("*.tmp"))
 
 
-def test_the_student_kept_is_the_one_most_like_its_targets(finished):
+def test_targets_are_partly_whitened(finished):
     run = finished.model.parent
-    texts = Corpus.open(run / "corpus").texts("validation")
-    student = TorchEncoder.load(str(run / "model")).encode(texts)
-    held_out = np.load(run / "targets/validation.npy")
-    best = manifest(run)["stages"]["training"]["facts"]["best_score"]
-    assert best == pytest.approx(evaluate_fidelity(student, held_out).spearman, abs=1e-4)
-    # Which are partly whitened, and so not like the teacher itself.
     joint = Projection.load(run / "targets/projection.safetensors")
     assert description(run)["projection"]["whitening"] == 0.3
     assert np.ptp(np.linalg.norm(joint.components, axis=1)) > 0.1

@@ -82,7 +82,6 @@ def test_a_damaged_corpus_is_built_again_as_the_hint_says(run, recipe, finished)
     ("file", "deleted"),
     [
         ("targets/train.npy", "targets/train.npy"),
-        ("targets/validation.npy", "targets/validation.npy"),
         ("targets/projection.safetensors", "targets/projection.safetensors"),
         ("init/model.safetensors", "init"),
         ("init/config.json", "init"),
@@ -108,6 +107,18 @@ def test_a_damaged_part_is_named_and_made_again_as_the_hint_says(
     remove(run / deleted)
     distill(recipe(), run)
     assert model_files(run) == model_files(finished.model.parent)
+
+
+def test_damaged_held_out_targets_are_named_where_they_choose_the_student(recipe, store, tmp_path):
+    run, chosen = tmp_path / "run", recipe(training__ranking="targets")
+    distill(chosen, run, store=store)
+    path = run / "targets/validation.npy"
+    path.write_bytes(path.read_bytes()[:50])
+    forget(run, "training")
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError) as raised:
+        distill(chosen, run, store=store)
+    assert str(raised.value).startswith(f"{path} is damaged: ")
 
 
 @pytest.mark.parametrize(

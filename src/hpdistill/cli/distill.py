@@ -109,15 +109,16 @@ def distill(
         float | None, typer.Option(help="Its peak. [default: 1e-4; static: 1e-2]")
     ] = None,
     similarity_weight: Annotated[
-        float | None, typer.Option(help="Of the similarity-matrix loss; 0 is plain MSE.")
+        float | None,
+        typer.Option(help="Of the similarity-matrix loss beside the MSE. [default: 0; static: 1]"),
     ] = None,
     neighbour_weight: Annotated[
         float | None,
-        typer.Option(help="Of ranking each sentence's nearest targets. [default: 1; static: 0]"),
+        typer.Option(help="Of ranking each sentence's nearest targets. [default: 2; static: 0]"),
     ] = None,
     ranking: Annotated[
         str | None,
-        typer.Option(help="By whose cosines: teacher or targets. [default: targets]"),
+        typer.Option(help="By whose cosines: teacher or targets. [default: teacher]"),
     ] = None,
     prefix_weight: Annotated[
         float | None,

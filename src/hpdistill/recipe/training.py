@@ -26,14 +26,14 @@ class TrainingRecipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     """Largest norm of the gradient."""
-    similarity_weight: float = 1.0
-    """Weight of the similarity-matrix term beside the MSE; 0 leaves the paper's plain MSE."""
+    similarity_weight: float | None = None
+    """Weight of the similarity-matrix term beside the MSE. None: 0; 1 for a static student."""
     neighbour_weight: float | None = None
-    """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 1; 0 for a
-    static student."""
+    """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 2; 0 for a
+    static student. 0 for both leaves the paper's plain MSE."""
     ranking: Literal["teacher", "targets"] | None = None
     """Whose cosines say how neighbours are ranked: those of the teacher's whole vectors, or of the
-    targets, which have lost some of it. None: the targets."""
+    targets, which have lost some of it. None: the teacher's."""
     prefix_weight: float = 0.0
     """Weight of the prefixes' losses beside that of whole vectors: those of `prefixes_of`, together
     weighing so much. 0 trains whole vectors only."""
@@ -63,8 +63,9 @@ _TRANSFORMER_TRAINING: dict[str, Any] = {
     "epochs": 2.0,
     "batch_size": 64,
     "learning_rate": 1e-4,
-    "neighbour_weight": 1.0,
-    "ranking": "targets",
+    "similarity_weight": 0.0,
+    "neighbour_weight": 2.0,
+    "ranking": "teacher",
 }
 
 
@@ -72,8 +73,9 @@ _STATIC_TRAINING: dict[str, Any] = {
     "epochs": 4.0,
     "batch_size": 512,
     "learning_rate": 1e-2,
+    "similarity_weight": 1.0,
     "neighbour_weight": 0.0,
-    "ranking": "targets",
+    "ranking": "teacher",
 }
 
 
