@@ -112,13 +112,20 @@ def test_a_damaged_part_is_named_and_made_again_as_the_hint_says(
 def test_damaged_held_out_targets_are_named_where_they_choose_the_student(recipe, store, tmp_path):
     run, chosen = tmp_path / "run", recipe(training__ranking="targets")
     distill(chosen, run, store=store)
+    before = model_files(run)
     path = run / "targets/validation.npy"
     path.write_bytes(path.read_bytes()[:50])
-    forget(run, "training")
+    # As if it had been stopped where the part is read next.
+    for stage in ("student", "training", "report"):
+        forget(run, stage)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(RunError) as raised:
         distill(chosen, run, store=store)
     assert str(raised.value).startswith(f"{path} is damaged: ")
+    assert raised.value.hint == f"Delete {path} to have it made again."
+    remove(path)
+    distill(chosen, run, store=store)
+    assert model_files(run) == before
 
 
 @pytest.mark.parametrize(

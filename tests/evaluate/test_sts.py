@@ -78,7 +78,7 @@ def test_a_prefix_scores_like_an_encoder_of_that_width(counts, senteval: SentEva
     full, prefix = evaluate_sts_prefixes(counts, tasks, [None, 32])
     assert (full.dim, prefix.dim) == (64, 32)
     assert prefix.tasks == evaluate_sts(counts, tasks, dim=32).tasks
-    assert prefix.tasks == pytest.approx(evaluate_sts(Narrow(32), tasks).tasks)
+    assert prefix.tasks == pytest.approx(evaluate_sts(Narrow(dim=32), tasks).tasks)
     assert prefix.tasks != full.tasks
 
 

@@ -189,10 +189,6 @@ def index(
             else:
                 check_place(out, overwrite=overwrite)
 
-        def check_count(count: int) -> None:
-            if old is None:
-                choices.check_count(count)
-
         def make(count: int, vectors: "Embeddings") -> Index:
             if old is not None:
                 return old
@@ -207,7 +203,7 @@ def index(
             dim=chosen,
             make=make,
             check=check,
-            check_count=check_count,
+            check_count=choices.check_count,  # of --add there are none, and so nothing to refuse
             block=documents.block,
             overwrite=overwrite,
             report=report,
