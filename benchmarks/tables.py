@@ -504,6 +504,7 @@ WIDTHS = {
     "student-128-then-ranked-seed-0": "the first, then an epoch of `--ranking teacher`",
     "student-128-ranked-by-teacher-seed-0": "4 epochs of `--ranking teacher` instead",
     "student-128-ranked-by-teacher-seed-1": "the same, another seed",
+    "student-128-ranked-by-teacher-10-epochs-seed-0": "10 epochs of it",
     "student-256": "student of 256, 22,000 captions",
     "student-4-layers": "4 layers of 312, 22,000 captions",
 }

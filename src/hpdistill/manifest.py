@@ -170,6 +170,11 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     The manifest is what makes it a run: a `recipe.toml` alone may be one that the user wrote, and
     what lies beside it the user's.
     """
+    if not _is_unicode(directory):
+        raise RunError(
+            f"{directory} cannot hold a run: its name is not Unicode",
+            hint="Arrow, which keeps sentences there, cannot open such a path.",
+        )
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -190,6 +195,14 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
             hint="Give another --out, or --overwrite to replace it; "
             "teacher embeddings that still fit are kept.",
         )
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _holds(path: Path, recipe: Choices) -> bool:

@@ -288,6 +288,12 @@ def test_a_place_that_cannot_be_written(place, distill, store, tmp_path):
     assert (tmp_path / "file").read_text() == "not a directory"
 
 
+def test_a_place_whose_name_is_not_unicode(distill, tmp_path):
+    place = tmp_path / "caf\udce9"
+    assert "its name is not Unicode" in refused(distill(out=place))
+    assert not place.exists()
+
+
 def test_a_place_that_is_a_file(distill, text_file):
     before = text_file.read_bytes()
     assert f"{text_file} is a file" in refused(distill(out=text_file))

@@ -83,3 +83,19 @@ def test_what_cannot_be_excluded_is_refused(tmp_path: Path) -> None:
         excluded_keys([write(tmp_path / "blank.txt", "\n \n")])
     with pytest.raises(CorpusError, match=r"bad\.jsonl, line 1"):
         excluded_keys([write(tmp_path / "bad.jsonl", "{")])
+
+
+def test_links_in_a_folder_are_followed_and_one_that_leads_nowhere_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    (folder / "inner").mkdir(parents=True)
+    elsewhere.mkdir()
+    write(elsewhere / "a.txt", "One\n")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "inner" / "back").symlink_to(folder)
+    (folder / "gone.bin").symlink_to(tmp_path / "none.bin")  # no kind that is read
+    assert excluded_keys([folder]) == keys("one")
+    (folder / "gone.txt").symlink_to(tmp_path / "none.txt")
+    with pytest.raises(CorpusError, match=r"gone\.txt does not exist"):
+        excluded_keys([folder])

@@ -14,17 +14,12 @@ if TYPE_CHECKING:
     from hpdistill.weights import ModelSource
 
 __all__ = [
-    "DEFAULT",
     "OpenModel",
     "check_width",
-    "find_model",
     "find_source",
     "open_model",
     "weights_of",
 ]
-
-DEFAULT = "default"
-"""Name of the model that comes with the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +59,12 @@ def find_source(name: str, report: "Report") -> "ModelSource":
     Raises:
         WeightsError: It cannot be found, fetched, verified or trusted.
     """
-    from hpdistill.runtime import DEFAULT as INSIDE
+    from hpdistill.runtime import DEFAULT, DEFAULT_NAME
     from hpdistill.weights import ModelSource, resolve
 
-    if name == DEFAULT:
-        return ModelSource(name=name, path=INSIDE, source="package", sha256="")
+    if name == DEFAULT_NAME:
+        return ModelSource(name=name, path=DEFAULT, source="package", sha256="")
     return resolve(name, report=report)
-
-
-def find_model(name: str, report: "Report") -> tuple[str, Path]:
-    """Name to load it again, and directory; a directory need have no weights but its graph's.
-
-    Raises:
-        WeightsError: It cannot be found.
-    """
-    path = Path(name).expanduser()
-    if name != DEFAULT and (path / "modules.json").is_file():
-        return str(path.absolute()), path.absolute()
-    source = find_source(name, report)
-    return (str(source.path) if source.source == "path" else name), source.path
 
 
 def open_model(name: str, report: "Report") -> OpenModel:
@@ -91,7 +73,7 @@ def open_model(name: str, report: "Report") -> OpenModel:
     Raises:
         WeightsError: It cannot be found or loaded, or has neither a graph nor PyTorch to run it.
     """
-    from hpdistill.runtime import Encoder, ModelDirectory
+    from hpdistill.runtime import Encoder, ModelDirectory, find_model
 
     again, path = find_model(name, report)
     static = ModelDirectory.read(path).is_static

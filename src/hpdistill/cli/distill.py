@@ -203,6 +203,13 @@ def distill(
         evaluate = evaluate or _path(places.get("evaluation"))
         export = export and bool(places.get("export", True))
     require_train_extra()
+    if not resume:
+        from hpdistill.corpus.readers import check_source
+
+        for source in recipe.corpus.sources:
+            # Said now: PyTorch takes seconds to import. The hub is asked once, later.
+            if not source.startswith("hf:"):
+                check_source(source, column=recipe.corpus.column)
     from hpdistill.distill import distill as run
     from hpdistill.distill import report_tables
 

@@ -329,7 +329,7 @@ def _encoders(
     model: str, teacher: str | None, precision: TeacherPrecision, report: "Report"
 ) -> "tuple[OpenModel, OpenModel]":
     """What encodes the queries, and what the documents."""
-    from hpdistill.cli._models import OpenModel, find_model, open_model
+    from hpdistill.cli._models import OpenModel, open_model
 
     if teacher is None:
         both = open_model(model, report)
@@ -337,6 +337,7 @@ def _encoders(
     from hpdistill.cli._shared import require_train_extra
 
     require_train_extra()
+    from hpdistill.runtime import find_model
     from hpdistill.teacher.space import projected_teacher
 
     name, path = find_model(model, report)

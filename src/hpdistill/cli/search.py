@@ -94,9 +94,9 @@ def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel"
         SearchError: It is of another space than the index.
         WeightsError: It cannot be found or loaded.
     """
-    from hpdistill.cli._models import find_model, open_model
+    from hpdistill.cli._models import open_model
     from hpdistill.errors import WeightsError
-    from hpdistill.runtime import space_of
+    from hpdistill.runtime import find_model, space_of
     from hpdistill.search import Space
 
     name = model or index.space.model

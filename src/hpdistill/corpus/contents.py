@@ -5,6 +5,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpdistill.corpus._folder import files_below
 from hpdistill.corpus._lines import reading
 from hpdistill.corpus.readers import files_of_source
 from hpdistill.files import sha256_file
@@ -26,8 +27,9 @@ def content_hashes(names: Sequence[str]) -> dict[str, str]:
             }
             contents[name] = f"python {platform.python_version()}: {', '.join(sorted(packages))}"
         elif Path(name).is_dir():
-            for inner in sorted(p for p in Path(name).rglob("*") if p.is_file()):
-                contents[str(inner)] = _sha256(inner)
+            for inner in files_below(Path(name)):
+                # Whether a link that leads nowhere matters, the reader of the folder says.
+                contents[str(inner)] = _sha256(inner) if inner.exists() else ""
         elif files := files_of_source(name):
             contents[name] = ", ".join(map(_sha256, files))
     return contents

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from hpdistill.corpus._folder import files_below
 from hpdistill.corpus._lines import json_rows, open_bytes, reading
 from hpdistill.corpus._parquet import parquet_texts, text_columns
 from hpdistill.corpus.cleaning import clean, exclusion_key
@@ -32,7 +33,8 @@ def excluded_keys(paths: Iterable[str | Path]) -> set[bytes]:
     quoted field. All may be gzipped. Lines that are not UTF-8 are read as Latin-1.
 
     Args:
-        paths: Folders, searched to any depth for files of these kinds, and files of any name.
+        paths: Folders, searched to any depth and through links for files of these kinds, and
+            files of any name.
 
     Returns:
         What `exclusion_key` gives for each sentence after `clean`.
@@ -56,10 +58,10 @@ def _sentences(path: Path) -> Iterator[str]:
     if not path.is_dir():
         yield from _file_sentences(path)
         return
-    for file in sorted(path.rglob("*")):
+    for file in files_below(path):
         relative = file.relative_to(path).as_posix()
         skipped = any(fnmatch(name, p) for p in _SKIPPED for name in (file.name, relative))
-        if _suffix(file) in _SUFFIXES and not skipped and file.is_file():
+        if _suffix(file) in _SUFFIXES and not skipped:
             yield from _file_sentences(file)
 
 

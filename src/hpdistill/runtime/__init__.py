@@ -8,13 +8,21 @@
 Never imports torch, transformers or scipy.
 """
 
-from hpdistill.runtime._directory import DEFAULT, RANGES, STATIC_INT8, ModelDirectory
+from hpdistill.runtime._directory import (
+    DEFAULT,
+    DEFAULT_NAME,
+    RANGES,
+    STATIC_INT8,
+    ModelDirectory,
+    find_model,
+)
 from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
 from hpdistill.runtime._space import space_of
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
     "DEFAULT",
+    "DEFAULT_NAME",
     "RANGES",
     "STATIC_INT8",
     "EmbeddingPrecision",
@@ -23,5 +31,6 @@ __all__ = [
     "ModelDirectory",
     "Truncation",
     "TruncationWarning",
+    "find_model",
     "space_of",
 ]

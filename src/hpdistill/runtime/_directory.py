@@ -16,12 +16,21 @@ from hpdistill.files import sha256_file
 from hpdistill.progress import Report
 from hpdistill.runtime._tokens import read_settings
 
-__all__ = ["DEFAULT", "RANGES", "STATIC_INT8", "ComputePrecision", "ModelDirectory", "find"]
+__all__ = [
+    "DEFAULT",
+    "DEFAULT_NAME",
+    "RANGES",
+    "STATIC_INT8",
+    "ComputePrecision",
+    "ModelDirectory",
+    "find_model",
+]
 
 ComputePrecision = Literal["float32", "int8"]
 
 DEFAULT = Path(__file__).parent.parent / "models" / "default"
 """The static model that comes with the package."""
+DEFAULT_NAME = "default"
 RANGES = "embedding_ranges.safetensors"
 STATIC_INT8 = "static_int8.safetensors"
 _GRAPHS: Mapping[ComputePrecision, tuple[str, ...]] = {
@@ -40,27 +49,37 @@ _TABLES: Mapping[ComputePrecision, str] = {
 _EXPORT = "`hpd export MODEL` writes the graphs."
 
 
-def find(model: str | Path | None, report: Report) -> tuple[str, Path]:
-    """Name and directory of a model; None and "default" are the one in the package.
+def find_model(model: str | Path, report: Report) -> tuple[str, Path]:
+    """Name to load a model again, and its directory, which may lack weights but its graphs'.
+
+    Args:
+        model: A directory, a short name or a hub id; `default` is the one in the package.
+        report: Progress of fetching and verifying.
+
+    Returns:
+        The name is an absolute path if a directory was named.
 
     Raises:
-        WeightsError: It cannot be found.
+        WeightsError: It cannot be found, fetched, verified or trusted.
     """
-    if model is None or model == "default":
+    name = str(model)
+    if name == DEFAULT_NAME:
         if not DEFAULT.is_dir():
             raise WeightsError(
                 f"this installation has no default model: {DEFAULT} is missing",
                 hint="Name a model: Encoder.load(path or name).",
             )
-        return "default", DEFAULT
-    name = str(model)
+        return name, DEFAULT
     path = _as_directory(name)
     if path is not None:
-        return name, path.absolute()
+        return str(path.absolute()), path.absolute()
     # Only here, because it reads and hashes all of the weights, of which a graph needs none.
     from hpdistill.weights import resolve
 
-    return name, resolve(name, report=report).path
+    source = resolve(name, report=report)
+    if source.source == "path":
+        return str(source.path.absolute()), source.path.absolute()
+    return name, source.path
 
 
 @dataclass(frozen=True)

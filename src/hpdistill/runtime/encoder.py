@@ -19,7 +19,12 @@ from hpdistill.errors import UsageError
 from hpdistill.machine import available_cores
 from hpdistill.progress import Report, silent
 from hpdistill.runtime import vectors as compact
-from hpdistill.runtime._directory import ComputePrecision, ModelDirectory, find
+from hpdistill.runtime._directory import (
+    DEFAULT_NAME,
+    ComputePrecision,
+    ModelDirectory,
+    find_model,
+)
 from hpdistill.runtime._options import (
     EmbeddingPrecision,
     Options,
@@ -121,7 +126,8 @@ class Encoder:
         """
         if threads is not None and threads < 1:
             raise UsageError(f"threads is {threads}; allowed: 1 or more")
-        name, path = find(model, report)
+        name = DEFAULT_NAME if model is None else str(model)
+        _, path = find_model(name, report)
         return cls(
             name,
             ModelDirectory.read(path),
