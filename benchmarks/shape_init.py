@@ -24,8 +24,8 @@ from hpdistill.corpus import read_clean
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.head import ridge
 from hpdistill.pytorch import TorchEncoder, load_model
-from hpdistill.recipe import CorpusRecipe
-from hpdistill.shape import Batch, Cutter, Moments, Shape, Sizes, token_batches
+from hpdistill.recipe import CorpusRecipe, Shape, Sizes
+from hpdistill.shape import Batch, Cutter, Moments, token_batches
 from hpdistill.student import backbone, keep_layers, pooled_backbone
 from hpdistill.weights import resolve
 

@@ -15,8 +15,8 @@ from hpdistill.errors import UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.head import ridge
 from hpdistill.pytorch import load_model
-from hpdistill.recipe import HeadRecipe
-from hpdistill.shape import Cutter, Shape, token_batches
+from hpdistill.recipe import HeadRecipe, Shape
+from hpdistill.shape import Cutter, token_batches
 from hpdistill.shape._algebra import LineFit, Moments, low_rank
 from hpdistill.student import (
     backbone,

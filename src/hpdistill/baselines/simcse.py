@@ -34,8 +34,8 @@ from hpdistill.machine import machine, versions
 from hpdistill.manifest import Manifest, open_run
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder
-from hpdistill.recipe import HeadRecipe, SimcseRecipe
-from hpdistill.student import StudentSpec, build_student, save_student
+from hpdistill.recipe import HeadRecipe, SimcseRecipe, StudentSpec
+from hpdistill.student import build_student, save_student
 from hpdistill.teacher import encoder_identity, text_hash
 from hpdistill.weights import ModelSource, resolve
 

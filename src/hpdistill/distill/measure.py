@@ -25,9 +25,9 @@ from hpdistill.files import read_json
 from hpdistill.progress import Report
 from hpdistill.projection import Projection
 from hpdistill.pytorch import Precision, TorchEncoder
-from hpdistill.recipe import Recipe
+from hpdistill.recipe import Recipe, StudentSpec
 from hpdistill.runtime import Encoder as Runtime
-from hpdistill.student import StudentSpec, untouched, without_head
+from hpdistill.student import untouched, without_head
 from hpdistill.teacher import (
     EmbeddedCorpus,
     JointEncoder,
@@ -94,7 +94,7 @@ def measure(
     own = [np.concatenate(list(encoder.shards("validation"))) for encoder in embedded]
     targets = target_projection(run)
     wanted = targets.apply(side_by_side(own, [member.weight for member in teacher]))
-    static = StudentSpec.parse(recipe.student).static
+    static = recipe.student_spec.static
     contenders = chain(
         _teachers(recipe, teacher, embedded, own, targets, texts),
         _others(beside, texts),

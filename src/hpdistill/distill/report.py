@@ -8,7 +8,6 @@ from hpdistill.evaluate import TASKS, Column, Table, html_page
 from hpdistill.files import atomic_path, write_json
 from hpdistill.machine import machine, versions
 from hpdistill.recipe import Recipe
-from hpdistill.student import StudentSpec
 from hpdistill.weights import known_models
 
 __all__ = ["report_tables", "write_report"]
@@ -79,7 +78,7 @@ def _card(recipe: Recipe, teacher: str, markdown: str, stages: dict[str, Any]) -
     sentences = corpus.get("originals", corpus["train"])
     made = stages["copies"]["facts"]["copies"] if "copies" in stages else {}
     copies = "".join(f" and {by['kept']:,} copies by {name}" for name, by in made.items())
-    spec = StudentSpec.parse(recipe.student)
+    spec = recipe.student_spec
     batch_size = recipe.training.settled(static=spec.static).batch_size
     names = [spec.model, *(member.model for member in recipe.teachers)]
     licences = {m.name: m.licence for m in known_models()}

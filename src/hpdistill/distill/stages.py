@@ -19,7 +19,6 @@ from hpdistill.distill.parts import KEPT, model_of, target_projection, targets_o
 from hpdistill.distill.rows import write_rows
 from hpdistill.distill.training import train
 from hpdistill.encoder import Embeddings, unit
-from hpdistill.errors import UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path, reading_own
 from hpdistill.loop import TokenCache, Trained, checkpoint_directory
@@ -32,7 +31,6 @@ from hpdistill.static import (
     read_tokenizer,
 )
 from hpdistill.student import (
-    StudentSpec,
     check_student,
     is_sentence_encoder,
     is_static,
@@ -70,16 +68,9 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
 
     Raises:
         WeightsError: One cannot be found, verified or trusted.
-        UsageError: A static student is to be an anchor.
     """
     found = [Member(resolve(t.model, report=report), t.weight) for t in recipe.teachers]
-    if StudentSpec.parse(recipe.student).static:
-        if recipe.anchor:
-            raise UsageError(
-                f"anchor is {recipe.anchor:g}; a static student is no encoder before it is "
-                "trained, so only 0 is allowed",
-                hint="For a joint target, give --teacher twice.",
-            )
+    if recipe.student_spec.static:
         return found
     base = base_model(recipe, report)
     weight = recipe.anchor
@@ -92,7 +83,7 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
 
 def base_model(recipe: Recipe, report: Report) -> ModelSource:
     """The model that the student is made from; of a static one, the model of its tokenizer."""
-    name = StudentSpec.parse(recipe.student).model or recipe.teachers[0].model
+    name = recipe.student_spec.model or recipe.teachers[0].model
     return resolve(name, report=report)
 
 
@@ -132,7 +123,7 @@ def check_before_embedding(
     width = sum(TorchEncoder.load(member.source).dim for member in teacher)
     fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
     check_dim(recipe.dim, width=width, sentences=fitted)
-    if StudentSpec.parse(recipe.student).static:
+    if recipe.student_spec.static:
         check_vocabulary(read_tokenizer(base_model(recipe, report).path), recipe.static)
     else:
         check_student(recipe.student, recipe.dim, report=report)
@@ -251,9 +242,7 @@ def make_targets(
         sample(),
         recipe.dim,
         centred=recipe.projection.centred,
-        whitening=recipe.projection.settled_whitening(
-            static=StudentSpec.parse(recipe.student).static
-        ),
+        whitening=recipe.projection.settled_whitening(static=recipe.student_spec.static),
     )
     targets = run / "targets"
     projection.save(targets / "projection.safetensors")

@@ -29,7 +29,6 @@ from hpdistill.static import (
     token_texts,
 )
 from hpdistill.student import (
-    StudentSpec,
     build_static,
     build_student,
     pooled_backbone,
@@ -53,7 +52,7 @@ def make_student(
     report: Report,
 ) -> dict[str, Any]:
     """Make the student that training starts from, of whichever kind, in `RUN/init`."""
-    if StudentSpec.parse(recipe.student).static:
+    if recipe.student_spec.static:
         return make_static(recipe, teacher, embedded, corpus, run, report)
     return make_transformer(recipe, corpus, run, report)
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
+from hpdistill.errors import UsageError
 from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe
+from hpdistill.recipe.student import StudentSpec
 from hpdistill.recipe.training import TrainingRecipe
 
 __all__ = [
@@ -150,3 +152,19 @@ class Recipe(Choices):
         check_if_set("anchor", self.anchor, lambda weight: weight >= 0, "0 or more")
         check("dim", self.dim, self.dim >= 1, "1 or more")
         check_seed(self.seed)
+        static = self.student_spec.static  # before the anchor: it may be malformed
+        if self.anchor and static:
+            raise UsageError(
+                f"anchor is {self.anchor:g}; a static student is no encoder before it is "
+                "trained, so only 0 is allowed",
+                hint="For a joint target, give --teacher twice.",
+            )
+
+    @property
+    def student_spec(self) -> StudentSpec:
+        """What `student` says.
+
+        Raises:
+            UsageError: It is malformed, which the recipe refuses when it is made.
+        """
+        return StudentSpec.parse(self.student)

@@ -24,13 +24,14 @@ from hpdistill.recipe import (
     NliRecipe,
     Recipe,
     SimcseRecipe,
+    StudentSpec,
     TeacherRecipe,
     WeightedModel,
 )
 from hpdistill.reproduce.plan import Planned
 from hpdistill.reproduce.pooling import pooled
 from hpdistill.reproduce.scale import Scale
-from hpdistill.student import StudentSpec, save_student
+from hpdistill.student import save_student
 from hpdistill.teacher import encoder_identity
 from hpdistill.weights import ModelSource, resolve
 

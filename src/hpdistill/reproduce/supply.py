@@ -1,12 +1,13 @@
 """Where the weights of a row come from here: its own, the user's, or a stand-in that is named."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from hpdistill.errors import HpdError, UsageError
 from hpdistill.progress import Report, silent
+from hpdistill.recipe import StudentSpec
 from hpdistill.reproduce.row import near, read_toml
 from hpdistill.strict import build
 from hpdistill.weights import is_cached, known_models, resolve
@@ -88,7 +89,7 @@ class Supply:
         use = self.given.get(name)
         if use is None:
             return None
-        resolve(_model_of(use), report=self.report)
+        resolve(StudentSpec.parse(use).model, report=self.report)
         label = use if ":" in use else use.rstrip("/").rpartition("/")[2]
         return Weights(wanted=name, use=use, kind="given", label=label)
 
@@ -164,17 +165,3 @@ def parse_models(
             raise UsageError(f"--model gives {name} twice")
         found[full] = use
     return found
-
-
-def _model_of(use: str) -> str:
-    """The model whose weights something takes that a student may be made from."""
-    if not use.startswith(_SPECS):
-        return use
-    # Here, since it brings PyTorch.
-    from hpdistill.student import StudentSpec
-
-    parse: Callable[[str], StudentSpec] = StudentSpec.parse
-    return parse(use).model
-
-
-_SPECS = ("layers:", "shape:", "static:")

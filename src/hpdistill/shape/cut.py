@@ -25,9 +25,9 @@ from torch import nn
 from hpdistill.errors import UsageError
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TYPICAL_TOKENS, TorchEncoder, pad
+from hpdistill.recipe import Shape, Sizes
 from hpdistill.shape._algebra import LineFit, Moments, low_rank
 from hpdistill.shape._blocks import Block, attention, blocks, distance_bias, normed
-from hpdistill.shape.spec import Shape, Sizes
 
 __all__ = ["Batch", "Cutter", "reshape", "token_batches"]
 

@@ -4,8 +4,7 @@ import pytest
 from transformers import BertConfig, BertModel, MPNetConfig, T5Config
 
 from hpdistill.errors import UsageError
-from hpdistill.shape import Shape, Sizes
-from hpdistill.student import StudentSpec
+from hpdistill.recipe import Shape, Sizes, StudentSpec
 
 MINILM = {
     "hidden_size": 384,
