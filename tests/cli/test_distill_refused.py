@@ -2,8 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,33 +39,6 @@ def test_a_malformed_recipe_file(text, message, hpd, tmp_path):
 def test_a_recipe_file_that_is_not_there(hpd, tmp_path):
     line = refused(hpd("distill", "--recipe", tmp_path / "no.toml", "--out", tmp_path / "run"))
     assert f"cannot read recipe {tmp_path / 'no.toml'}" in line
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--sentences", "no.txt", "no.txt does not exist"),
-        ("--teacher", "mpent", "unknown model 'mpent'"),
-        ("--student", "layers:minilm:2,1", "'layers:minilm:2,1' is not understood"),
-    ],
-)
-def test_a_typing_error_is_told_before_pytorch_is_imported(
-    option, value, message, text_file, tmp_path
-):
-    options = {"--sentences": text_file, "--teacher": "mpnet", "--student": "minilm"}
-    line = [str(word) for pair in (options | {option: value}).items() for word in pair]
-    code = (
-        "import atexit, sys; from hpdistill.cli import main;"
-        "atexit.register(lambda: print('torch' in sys.modules)); main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "distill", "--out", str(tmp_path / "run"), *line],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert message in done.stderr
-    assert (done.returncode, done.stdout.strip()) == (1, "False")
 
 
 def test_an_empty_file(distill, tmp_path):

@@ -30,14 +30,14 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 
-def run_main(*arguments: str) -> str:
-    """Code that runs `hpd ARGUMENTS` and goes on."""
+def run_main(*arguments: str, code: int = 0) -> str:
+    """Code that runs `hpd ARGUMENTS`, which ends with this exit code, and goes on."""
     return (
         "import sys\n"
         f"sys.argv = {['hpd', *arguments]!r}\n"
         "from hpdistill.cli import main\n"
         "try: main()\n"
-        "except SystemExit as end: assert end.code == 0, end.code"
+        f"except SystemExit as end: assert end.code == {code}, end.code"
     )
 
 
@@ -62,6 +62,23 @@ def test_help_loads_nothing_heavy(arguments):
     loaded = loaded_by(run_main(*arguments))
     assert "hpdistill.cli" in loaded
     assert not loaded & {*HEAVY, "numpy"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "distill --teacher no-such --student minilm --sentences {file}",
+        "distill --teacher mpnet --student layers:minilm:2,1 --sentences {file}",
+        "distill --teacher mpnet --student minilm --sentences {file}.txt",
+        "pca no-such --dim 8 --sentences {file}",
+        "whiten mpnet --dim 8 --sentences {file}.txt",
+        "train simcse --backbone no-such --unsupervised --sentences {file}",
+        "export no-such",
+    ],
+)
+def test_a_typing_error_is_told_before_pytorch_is_imported(line, corpus_file, tmp_path):
+    words = line.format(file=corpus_file).split()
+    assert "torch" not in loaded_by(run_main(*words, "--out", str(tmp_path / "out"), code=1))
 
 
 def test_the_installed_command_lists_its_commands():

@@ -34,7 +34,7 @@ from hpdistill.machine import machine, versions
 from hpdistill.manifest import Manifest, open_run
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder
-from hpdistill.recipe import HeadRecipe, SimcseRecipe, StudentSpec
+from hpdistill.recipe import HeadRecipe, SimcseRecipe
 from hpdistill.student import build_student, save_student
 from hpdistill.teacher import encoder_identity, text_hash
 from hpdistill.weights import ModelSource, resolve
@@ -91,10 +91,7 @@ def train_simcse(
         RunError: A directory of another recipe, a full disk.
     """
     development = load_tasks(evaluation, dev=True) if evaluation is not None else None
-    spec = StudentSpec.parse(recipe.backbone)
-    if spec.static:
-        raise UsageError(f"backbone {recipe.backbone!r} has no transformer to train")
-    base = resolve(spec.model, report=report)
+    base = resolve(recipe.backbone_spec.model, report=report)
     header = {
         "recipe": recipe.hash,
         "seed": recipe.seed,

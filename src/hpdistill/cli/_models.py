@@ -11,10 +11,12 @@ from hpdistill.errors import UsageError
 if TYPE_CHECKING:
     from hpdistill.encoder import Embeddings, Encoder
     from hpdistill.progress import Report
+    from hpdistill.recipe import CorpusRecipe
     from hpdistill.weights import ModelSource
 
 __all__ = [
     "OpenModel",
+    "check_names",
     "check_width",
     "find_source",
     "open_model",
@@ -51,6 +53,29 @@ class OpenModel:
             list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
         )
         return vectors, self.encoder.truncated - before
+
+
+def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "Report") -> None:
+    """Refuse mistyped models and files before PyTorch is imported, which takes seconds.
+
+    Args:
+        models: As `weights.resolve` takes them; one that is not here is fetched.
+        corpus: Its sources are looked for, but for those of the hub, which is asked once, later.
+        report: Progress of fetching and verifying.
+
+    Raises:
+        WeightsError: A model cannot be found, fetched, verified or trusted.
+        CorpusError: A file of sentences is missing or of an unknown format.
+    """
+    from hpdistill.corpus.readers import check_source
+    from hpdistill.weights import resolve
+
+    if corpus is not None:
+        for source in corpus.sources:
+            if not source.startswith("hf:"):
+                check_source(source, column=corpus.column)
+    for name in models:
+        resolve(name, report=report)
 
 
 def find_source(name: str, report: "Report") -> "ModelSource":

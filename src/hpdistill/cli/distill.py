@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hpdistill.progress import Report
     from hpdistill.recipe import Recipe
 
 __all__ = ["register"]
@@ -160,6 +159,7 @@ def distill(
     ] = False,
 ) -> None:
     """Distil a student. Interrupted, the same command goes on where it stopped."""
+    from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.manifest import read_manifest
@@ -205,7 +205,9 @@ def distill(
         export = export and bool(places.get("export", True))
     require_train_extra()
     with progress() as report:
-        _check_names(recipe, report)
+        student = recipe.student_spec.model
+        teachers = [encoder.model for encoder in recipe.teachers]
+        check_names([*teachers, *([student] if student else [])], recipe.corpus, report)
         from hpdistill.distill import distill as run
         from hpdistill.distill import report_tables
 
@@ -226,25 +228,6 @@ def distill(
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
-
-
-def _check_names(recipe: "Recipe", report: "Report") -> None:
-    """Refuse mistyped models and files before PyTorch is imported, which takes seconds.
-
-    Raises:
-        WeightsError: A model cannot be found, fetched, verified or trusted.
-        CorpusError: A file of sentences is missing or of an unknown format.
-    """
-    from hpdistill.corpus.readers import check_source
-    from hpdistill.weights import resolve
-
-    for source in recipe.corpus.sources:
-        # The hub is asked once, later.
-        if not source.startswith("hf:"):
-            check_source(source, column=recipe.corpus.column)
-    student = recipe.student_spec.model
-    for name in [*(teacher.model for teacher in recipe.teachers), *([student] if student else [])]:
-        resolve(name, report=report)
 
 
 def _path(text: str | None) -> Path | None:

@@ -68,7 +68,6 @@ def export(
 
     require_train_extra()
     from hpdistill.evaluate import load_tasks
-    from hpdistill.export import export_model
 
     wanted = [item.value for item in precision] if precision else ["float32", "int8"]
     tasks = load_tasks(sts, dev=True) if sts is not None else None
@@ -79,6 +78,9 @@ def export(
                 f"{model} is not a directory of yours, so it is not exported in place",
                 hint=f"Give --out DIR; the copy can then be used instead of {model}.",
             )
+        # Not before: it brings PyTorch, which takes seconds to import.
+        from hpdistill.export import export_model
+
         texts = _texts(source, sentences, column, report)
         result = export_model(
             source.path, texts, precisions=wanted, out=out, sts=tasks, report=report

@@ -143,13 +143,15 @@ def _run(
     overwrite: bool,
     **more: Any,  # noqa: ANN401 - of one command only
 ) -> None:
+    from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.evaluate import Column, Table
 
     require_train_extra()
-    from hpdistill import baselines
-
     with progress() as report:
+        check_names([model], corpus, report)
+        from hpdistill import baselines
+
         result: Reduced = getattr(baselines, command)(
             model,
             corpus,

@@ -85,6 +85,7 @@ def simcse(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an encoder contrastively (SimCSE). Interrupted, the same command goes on."""
+    from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.evaluate import Column, Table
 
@@ -116,9 +117,10 @@ def simcse(
         },
     )
     require_train_extra()
-    from hpdistill.baselines import train_simcse
-
     with progress() as report:
+        check_names([recipe.backbone_spec.model], recipe.corpus, report)
+        from hpdistill.baselines import train_simcse
+
         result = train_simcse(recipe, out, evaluation=evaluate, overwrite=overwrite, report=report)
     if as_json:
         print_json("train simcse", [result.row])

@@ -6,6 +6,7 @@ from typing import Literal
 from hpdistill.errors import UsageError
 from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import CorpusRecipe, NliRecipe
+from hpdistill.recipe.student import StudentSpec
 from hpdistill.recipe.training import SettledLoop
 
 __all__ = ["SimcseRecipe"]
@@ -64,7 +65,18 @@ class SimcseRecipe(Choices):
         check_if_set("dim", self.dim, lambda width: width >= 1, "1 or more")
         check("temperature", self.temperature, self.temperature > 0, "above 0")
         check_seed(self.seed)
+        if self.backbone_spec.static:
+            raise UsageError(f"backbone {self.backbone!r} has no transformer to train")
         self.settled()
+
+    @property
+    def backbone_spec(self) -> StudentSpec:
+        """What `backbone` says.
+
+        Raises:
+            UsageError: It is malformed, which the recipe refuses when it is made.
+        """
+        return StudentSpec.parse(self.backbone)
 
     @property
     def supervised(self) -> bool:
