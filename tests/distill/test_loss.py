@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hpdistill.distill.neighbours import Candidates, ranking_loss
 from hpdistill.distill.training import distillation_loss
 
 OUTPUTS = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
@@ -73,6 +74,36 @@ def test_a_prefix_is_compared_like_a_whole_vector() -> None:
         outputs, targets, similarity_weight=0.5, prefixes=(2, 4), prefix_weight=0
     )
     assert none.item() == loss(8)
+
+
+def test_a_prefix_ranks_as_whole_vectors_should() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(2, 9, 8, generator=generator)
+    candidates = Candidates(
+        vectors=torch.randn(20, 8, generator=generator),
+        cosines=torch.rand(9, 20, generator=generator),
+        own=torch.arange(9),
+    )
+
+    def part(dim: int) -> float:
+        cut = outputs[:, :dim]
+        squared = distillation_loss(cut, targets[:, :dim], similarity_weight=0)
+        vectors, cosines, own = candidates
+        return (squared + 2 * ranking_loss(cut, vectors[:, :dim], cosines, own)).item()
+
+    def loss(prefix_weight: float) -> float:
+        return distillation_loss(
+            outputs,
+            targets,
+            candidates,
+            similarity_weight=0,
+            neighbour_weight=2,
+            prefixes=(2, 4),
+            prefix_weight=prefix_weight,
+        ).item()
+
+    assert loss(0) == pytest.approx(part(8), rel=1e-6)
+    assert loss(3) == pytest.approx(part(8) + 3 * (part(2) + part(4)) / 2, rel=1e-6)
 
 
 def test_a_batch_of_one_has_no_pairs() -> None:

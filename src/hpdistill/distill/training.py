@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
-from hpdistill.distill.neighbours import Neighbours, ranking_loss
+from hpdistill.distill.neighbours import Candidates, Neighbours, ranking_loss
 from hpdistill.encoder import Embeddings
 from hpdistill.loop import TokenCache, Trained, embed_tokens, fit, forward, use_bfloat16
 from hpdistill.progress import Report, silent
@@ -25,36 +25,52 @@ __all__ = ["distillation_loss", "split_long", "train"]
 def distillation_loss(
     outputs: torch.Tensor,
     targets: torch.Tensor,
+    candidates: Candidates | None = None,
     *,
     similarity_weight: float,
+    neighbour_weight: float = 0.0,
     prefixes: Sequence[int] = (),
     prefix_weight: float = 0.0,
 ) -> torch.Tensor:
-    """Squared error to the targets, and of the batch's similarities; of prefixes, too.
+    """Squared error to the targets, of the batch's similarities, of rankings; of prefixes, too.
 
     The first term is the MSE of the paper (section 3.3) divided by the mean square of the
     targets, so that a learning rate means the same for every k. The second compares cosines
-    within the batch; times k/2, an isotropic error weighs as much in it as in the first.
+    within the batch; times k/2, an isotropic error weighs as much in it as in the first. The third
+    is `ranking_loss`.
 
     A prefix is compared like a whole vector: its first d numbers with the target's first d
-    (Kusupati et al. 2022, "Matryoshka Representation Learning", equation 1).
+    (Kusupati et al. 2022, "Matryoshka Representation Learning", equation 1). It ranks as the whole
+    vectors should.
 
     Args:
         outputs: Head outputs h, shape (B, k), not normalised.
         targets: Targets y, shape (B, k).
+        candidates: What the third term ranks; None: there is none.
         similarity_weight: Of the second term.
+        neighbour_weight: Of the third.
         prefixes: Widths d below k.
         prefix_weight: Of the mean of the prefixes' losses beside that of whole vectors.
 
     Returns:
         Scalar: L_k + prefix_weight * mean_d L_d, where L_d, over the first d numbers, is
-        sum |h - y|^2 / sum |y|^2 + weight * d/2 * mean_{i != j} (cos(h_i, h_j) - cos(y_i, y_j))^2.
+        sum |h - y|^2 / sum |y|^2 + weight * d/2 * mean_{i != j} (cos(h_i, h_j) - cos(y_i, y_j))^2
+        + weight * ranking.
     """
-    loss = _loss(outputs, targets, similarity_weight)
+
+    def of_width(dim: int) -> torch.Tensor:
+        ours = outputs[:, :dim]
+        loss = _loss(ours, targets[:, :dim], similarity_weight)
+        if candidates is None or neighbour_weight == 0:
+            return loss
+        vectors = candidates.vectors[:, :dim]
+        ranked = ranking_loss(ours, vectors, candidates.cosines, candidates.own)
+        return loss + neighbour_weight * ranked
+
+    loss = of_width(outputs.shape[1])
     if prefix_weight == 0 or not prefixes:
         return loss
-    parts = [_loss(outputs[:, :d], targets[:, :d], similarity_weight) for d in prefixes]
-    return loss + prefix_weight * torch.stack(parts).mean()
+    return loss + prefix_weight * torch.stack([of_width(dim) for dim in prefixes]).mean()
 
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor, similarity_weight: float) -> torch.Tensor:
@@ -120,18 +136,18 @@ def train(
         for part in split_long(batch, tokens.lengths, intake):
             wanted = torch.from_numpy(np.asarray(targets[part])).to(student.device)
             outputs = forward(student, tokens.rows(part), bfloat16=bfloat16)
+            drawn = None
+            if recipe.neighbour_weight > 0:
+                drawn = neighbours().candidates(part).to(student.device)
             loss = distillation_loss(
                 outputs,
                 wanted,
+                drawn,
                 similarity_weight=recipe.similarity_weight,
+                neighbour_weight=recipe.neighbour_weight,
                 prefixes=prefixes,
                 prefix_weight=recipe.prefix_weight,
-            )
-            if recipe.neighbour_weight > 0:
-                drawn = neighbours().candidates(part).to(student.device)
-                ranked = ranking_loss(outputs, drawn.vectors, drawn.cosines, drawn.own)
-                loss = loss + recipe.neighbour_weight * ranked
-            loss = loss * (len(part) / len(batch))
+            ) * (len(part) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             yield loss.item()
 
