@@ -505,6 +505,8 @@ WIDTHS = {
     "student-128-ranked-by-teacher-seed-0": "4 epochs of `--ranking teacher` instead",
     "student-128-ranked-by-teacher-seed-1": "the same, another seed",
     "student-128-ranked-by-teacher-10-epochs-seed-0": "10 epochs of it",
+    "student-64-ranked-by-teacher-10-epochs-seed-0": "the same, a student of 64",
+    "student-128-prefixes-4-epochs-seed-0": "4 epochs of it with `--prefix-weight 1`",
     "student-256": "student of 256, 22,000 captions",
     "student-4-layers": "4 layers of 312, 22,000 captions",
 }
