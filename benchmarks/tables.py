@@ -507,6 +507,7 @@ WIDTHS = {
     "student-128-ranked-by-teacher-10-epochs-seed-0": "10 epochs of it",
     "student-64-ranked-by-teacher-10-epochs-seed-0": "the same, a student of 64",
     "student-128-prefixes-4-epochs-seed-0": "4 epochs of it with `--prefix-weight 1`",
+    "student-128-spliced-captions-seed-0": "by the other ranking, 120,000 spliced captions more",
     "student-256": "student of 256, 22,000 captions",
     "student-4-layers": "4 layers of 312, 22,000 captions",
 }
