@@ -513,6 +513,17 @@ WIDTHS = {
 }
 
 
+def sts_by_width() -> str:
+    """STS of the prefixes of students trained for them, and not."""
+    rows = read_json(RESULTS / "prefixes.json")["widths"]
+    dims = sorted({row["dim"] for row in rows}, reverse=True)
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = {row["dim"]: row["average_present"] for row in rows if row["model"] == model}
+        lines.append([model, *(f"{own[dim]:.2f}" for dim in dims)])
+    return table(["four STS tasks, numbers", *map(str, dims)], lines)
+
+
 def left_out() -> str:
     """Fidelity on each kind of text that was left out, with it and without it in training."""
     rows = rows_of("left-out")
@@ -556,6 +567,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "augmentation": ablation("augmentation"),
     "mixed": ablation("mixed", differences=True),
     "ranking": ablation("ranking", differences=True),
+    "prefixes": sts_by_width,
     "scale": ablation("scale"),
     "retrieval-20k-loss": search_by_loss,
     "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
