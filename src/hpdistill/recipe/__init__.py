@@ -10,13 +10,12 @@ from hpdistill.recipe.distillation import (
     TeacherRecipe,
     WeightedModel,
 )
-from hpdistill.recipe.shape import MODEL_TYPES, Shape, Sizes
+from hpdistill.recipe.shape import Shape, Sizes
 from hpdistill.recipe.simcse import SimcseRecipe
 from hpdistill.recipe.student import StudentSpec
 from hpdistill.recipe.training import SettledLoop, SettledTraining, TrainingRecipe, prefixes_of
 
 __all__ = [
-    "MODEL_TYPES",
     "AugmentRecipe",
     "Choices",
     "CorpusRecipe",
