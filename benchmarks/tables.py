@@ -506,6 +506,7 @@ WIDTHS = {
     "student-128-ranked-by-teacher-seed-1": "the same, another seed",
     "student-128-ranked-by-teacher-10-epochs-seed-0": "10 epochs of it",
     "student-64-ranked-by-teacher-10-epochs-seed-0": "the same, a student of 64",
+    "student-64-ranked-by-teacher-seed-0": "a student of 64, 4 epochs of it",
     "student-128-prefixes-4-epochs-seed-0": "4 epochs of it with `--prefix-weight 1`",
     "student-128-spliced-captions-seed-0": "by the other ranking, 120,000 spliced captions more",
     "student-256": "student of 256, 22,000 captions",
