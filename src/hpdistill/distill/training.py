@@ -61,7 +61,7 @@ def distillation_loss(
     def of_width(dim: int) -> torch.Tensor:
         ours = outputs[:, :dim]
         loss = _loss(ours, targets[:, :dim], similarity_weight)
-        if candidates is None or neighbour_weight == 0:
+        if candidates is None:
             return loss
         vectors = candidates.vectors[:, :dim]
         ranked = ranking_loss(ours, vectors, candidates.cosines, candidates.own)

@@ -71,15 +71,15 @@ def find_model(model: str | Path, report: Report) -> tuple[str, Path]:
             )
         return name, DEFAULT
     path = _as_directory(name)
-    if path is not None:
-        return str(path.absolute()), path.absolute()
-    # Only here, because it reads and hashes all of the weights, of which a graph needs none.
-    from hpdistill.weights import resolve
+    if path is None:
+        # Only here, because it reads and hashes all of the weights, of which a graph needs none.
+        from hpdistill.weights import resolve
 
-    source = resolve(name, report=report)
-    if source.source == "path":
-        return str(source.path.absolute()), source.path.absolute()
-    return name, source.path
+        source = resolve(name, report=report)
+        if source.source != "path":
+            return name, source.path
+        path = source.path
+    return str(path.absolute()), path.absolute()
 
 
 @dataclass(frozen=True)
