@@ -67,12 +67,12 @@ def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "R
         WeightsError: A model cannot be found, fetched, verified or trusted.
         CorpusError: A file of sentences is missing or of an unknown format.
     """
-    from hpdistill.corpus.readers import check_source
+    from hpdistill.corpus.readers import check_source, is_hub
     from hpdistill.weights import resolve
 
     if corpus is not None:
         for source in corpus.sources:
-            if not source.startswith("hf:"):
+            if not is_hub(source):
                 check_source(source, column=corpus.column)
     for name in models:
         resolve(name, report=report)

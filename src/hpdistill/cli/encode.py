@@ -344,9 +344,9 @@ def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iter
 
 def _kind(source: str) -> str:
     """Format of a file by its suffix; empty for other sources."""
-    from hpdistill.corpus.readers import file_format
+    from hpdistill.corpus.readers import file_format, is_hub
 
-    return "" if source == "pydoc" or source.startswith("hf:") else file_format(Path(source))
+    return "" if source == "pydoc" or is_hub(source) else file_format(Path(source))
 
 
 def _standard_lines(encoding: str, errors: str) -> "Iterator[str]":

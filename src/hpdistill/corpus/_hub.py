@@ -8,11 +8,15 @@ from hpdistill.corpus._columns import choose_column, text_value
 from hpdistill.errors import CorpusError, HpdError
 from hpdistill.extras import extra
 
-PREFIX = "hf:"
-
+_PREFIX = "hf:"
 
 PAIR = ("premise", "hypothesis")
 """Columns that are both read where none is named: those of the datasets of inference."""
+
+
+def is_hub(source: str) -> bool:
+    """Whether a source is a dataset of the hub."""
+    return source.startswith(_PREFIX)
 
 
 def open_hub(source: str, column: str | None) -> tuple[Any, list[str]]:
@@ -58,7 +62,7 @@ def hub_rows(source: str) -> Iterator[dict[str, Any]]:
 
 def _load(source: str) -> tuple[Any, str]:
     """The dataset, and the column that the source names or an empty string."""
-    parts = source.removeprefix(PREFIX).split(":")
+    parts = source.removeprefix(_PREFIX).split(":")
     if len(parts) > 4 or not parts[0]:
         raise CorpusError(f"{source} is not of the form hf:DATASET[:config][:split][:column]")
     name, config, split, own_column = (*parts, "", "", "")[:4]

@@ -195,7 +195,7 @@ def read_documents(
     if source == "pydoc":
         _refuse_columns(source, named)
         return DocumentReader(source, _pydoc_rows, _Columns("id", "text", ()))
-    if source.startswith(_hub.PREFIX):
+    if _hub.is_hub(source):
         own = source.split(":")[4:5]  # hf:DATASET:config:split:column
         chosen = _Columns(id_column, own[0] if own and own[0] else text_column, metadata_columns)
         return DocumentReader(source, lambda: _numbered("row", _hub.hub_rows(source)), chosen)

@@ -143,7 +143,7 @@ def read_nli(
         CorpusError: The source cannot be read, a column is missing, or a label or split is none
             of those allowed; names the file, the line and the value.
     """
-    if source.startswith(_hub.PREFIX):
+    if _hub.is_hub(source):
         return _pairs(source, "row", enumerate(_hub.hub_rows(source), start=1), ())
     if not is_allnli(source):
         return _file_pairs(Path(source), splits, encoding, errors)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hpdistill.corpus import _hub, nli
 from hpdistill.corpus._columns import choose_column, text_value
+from hpdistill.corpus._hub import is_hub
 from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
 from hpdistill.corpus._tables import FORMATS, file_format, table_rows
@@ -17,6 +18,7 @@ __all__ = [
     "check_source",
     "file_format",
     "files_of_source",
+    "is_hub",
     "read_source",
     "table_rows",
 ]
@@ -53,7 +55,7 @@ def read_source(
         return pydoc_sentences()
     if nli.is_allnli(source):
         return nli.read_nli_sentences(source, encoding=encoding, errors=errors)
-    if source.startswith(_hub.PREFIX):
+    if is_hub(source):
         return _hub.read_hub(source, column)
     path = Path(source)
     kind = file_format(path)
@@ -75,7 +77,7 @@ def check_source(source: str, *, column: str | None = None) -> None:
     """
     if source == "pydoc":
         return
-    if source.startswith(_hub.PREFIX):
+    if is_hub(source):
         _hub.open_hub(source, column)
         return
     for path in files_of_source(source) if nli.is_allnli(source) else [Path(source)]:
