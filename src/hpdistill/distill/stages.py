@@ -267,15 +267,16 @@ def train_student(
 ) -> tuple[SentenceTransformer, Trained]:
     """Train the student of `RUN/init`; it is best at what it is taught of held-out sentences.
 
-    That is, where it finds most of the teacher's nearest neighbours, if it learns to rank those;
-    else where its similarities rank like the targets'. Over all pairs they do not rank like the
-    teacher's where targets are whitened, nor like the targets' where the teacher ranks: the
-    untrained student would win.
+    That is, where it finds most of the nearest neighbours by the teacher that the user named, if
+    it learns to rank those; else where its similarities rank like the targets'. Over all pairs
+    they do not rank like the teacher's where targets are whitened, nor like the targets' where the
+    teacher ranks: the untrained student would win. So it would among neighbours by the anchor,
+    which it has not left yet.
 
     Args:
         recipe: The choices.
         embedded: Gives both splits by each encoder of the teacher; asked if it ranks neighbours.
-        teacher: Its encoders.
+        teacher: Its encoders, the anchor last if there is one.
         corpus: Both splits.
         run: Holds `init` and `targets`.
         key: Hash of all that decides the training; checkpoints of another are dropped.
@@ -292,7 +293,9 @@ def train_student(
     choices = recipe.training.settled(static=is_static(student))
     by_teacher = choices.ranking == "teacher" and choices.neighbour_weight > 0
     if by_teacher:
-        held_out = np.concatenate(list(joint_shards(embedded(), teacher, "validation")))
+        named = teacher[: len(recipe.teachers)]
+        shards = joint_shards(embedded()[: len(named)], named, "validation")
+        held_out = np.concatenate(list(shards))
     else:
         held_out = targets_of(run, "validation")
 
