@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from tiny_runs import description, distill, manifest, model_files, shards
 
 from hpdistill.corpus import Corpus
+from hpdistill.distill import report_tables
 from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.projection import Projection
@@ -197,6 +198,17 @@ def test_a_random_head_is_not_kept_for_its_rank_correlation(recipe, store, tmp_p
     random = recipe(head__init="random", anchor=0.0, training__learning_rate=1e-9)
     result = distill(random, tmp_path / "run", store=store)
     assert result.stages["training"]["facts"]["best_step"] > 0
+
+
+@pytest.mark.parametrize(("steps", "said"), [(2, True), (0, False)])
+def test_it_is_said_when_training_was_of_no_use(recipe, store, tmp_path, steps, said):
+    # Steps that move no weight.
+    idle = recipe(training__max_steps=steps, training__learning_rate=1e-30)
+    result = distill(idle, tmp_path / "run", store=store)
+    assert result.stages["training"]["facts"]["best_step"] == 0
+    notes = "\n".join(report_tables(result.rows, result.stages)[0].notes)
+    assert ("None of 2 steps" in notes) == said
+    assert ("None of 2 steps" in (tmp_path / "run" / "report.md").read_text("utf-8")) == said
 
 
 def test_a_rotated_head_starts_with_the_similarities_of_the_own_pca(recipe, store, tmp_path):

@@ -65,7 +65,7 @@ def demo(
     )
     with progress() as report:
         result = distill(recipe, out, beside=[static], overwrite=overwrite, report=report)
-    for table in report_tables(result.rows):
+    for table in report_tables(result.rows, result.stages):
         print_table(table)
     teacher, student = result.rows[0], result.rows[-1]
     console.print(

@@ -223,7 +223,7 @@ def distill(
     if as_json:
         print_json("distill", result.rows)
         return
-    for table in report_tables(result.rows):
+    for table in report_tables(result.rows, result.stages):
         print_table(table)
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())

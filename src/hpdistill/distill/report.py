@@ -28,9 +28,14 @@ COLUMNS = (
 )
 
 
-def report_tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """The rows as tables that fit a terminal: cost and fidelity; then STS, if it was measured."""
-    tables = [Table(columns=COLUMNS, rows=rows)]
+def report_tables(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> list[Table]:
+    """The rows as tables that fit a terminal: cost and fidelity; then STS, if it was measured.
+
+    Args:
+        rows: Of `measure`.
+        stages: Of the manifest; says whether training was of use.
+    """
+    tables = [Table(columns=COLUMNS, rows=rows, notes=_notes(stages["training"]["facts"]))]
     if not any("average_present" in row for row in rows):
         return tables
     present = [task for task in TASKS if any(row.get(task) is not None for row in rows)]
@@ -46,6 +51,16 @@ def report_tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     return [*tables, Table(columns=columns, rows=rows, notes=notes)]
 
 
+def _notes(training: dict[str, Any]) -> list[str]:
+    """What a user should know who sees no gain from training."""
+    if training["steps"] == 0 or training["best_step"] > 0:
+        return []
+    return [
+        f"None of {training['steps']:,} steps found a student more like its teacher than the "
+        "untrained one, which was kept: give more --epochs or more sentences."
+    ]
+
+
 def write_report(
     recipe: Recipe,
     run: Path,
@@ -54,7 +69,7 @@ def write_report(
     evaluation: Path | None,
 ) -> None:
     """Write `report.json`, `report.md`, `report.html` and the model card."""
-    tables = report_tables(rows)
+    tables = report_tables(rows, stages)
     markdown = "\n".join(table.to_markdown() for table in tables)
     document = {
         "command": "distill",
@@ -122,8 +137,8 @@ that were not trained on. Speed: one model after the other; PyTorch in float32.
 ## Made from
 
 {sentences:,} unlabelled sentences{copies}; {training["steps"]:,} steps of
-{batch_size} in {training["seconds"] / 60:.0f} minutes ({training["precision"]}).
-All choices: `recipe.toml`.
+{batch_size} in {training["seconds"] / 60:.0f} minutes ({training["precision"]}), of which step
+{training["best_step"]:,} was kept. All choices: `recipe.toml`.
 
 Licences of what it was made from:
 
