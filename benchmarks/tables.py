@@ -66,8 +66,8 @@ def students() -> str:
     parameters = pick(six, model="minilm, distilled", backend="torch")["parameters"]
     distilled = {**seeds[0], "parameters": parameters}
     int8 = pick(rows_of("int8-sts"), precision="int8")
-    static = pick(rows_of("static-sts"), model="RUNS/static-assist2/model")
-    static_size = pick(rows_of("distill-static-128"), model="static, distilled")["parameters"]
+    static = pick(rows_of("distill-static-128"), model="static, distilled")
+    static_scores = pick(rows_of("static"), arm="all")["tests"]["by_seed"].values()
     teacher = six[0]["average_present"]
     # Those of the distillations were taken beside other work.
     speeds = rows_of("speed")
@@ -116,8 +116,9 @@ def students() -> str:
             ),
             line(
                 "static student, no transformer",
-                {**static, "parameters": static_size},
+                static,
                 pick(rows_of("speed-static"), model="RUNS/static-assist2/model"),
+                scores=list(static_scores),
             ),
             line(
                 "3 of its 6 layers, own PCA, no distillation",
@@ -520,9 +521,23 @@ def sts_by_width() -> str:
     dims = sorted({row["dim"] for row in rows}, reverse=True)
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = {row["dim"]: row["average_present"] for row in rows if row["model"] == model}
-        lines.append([model, *(f"{own[dim]:.2f}" for dim in dims)])
-    return table(["four STS tasks, numbers", *map(str, dims)], lines)
+        own = [row for row in rows if row["model"] == model]
+        cells = [
+            with_spread([row["average_present"] for row in own if row["dim"] == dim], digits=2)
+            for dim in dims
+        ]
+        lines.append([model, str(len({row["seed"] for row in own})), *cells])
+    return table(["four STS tasks, numbers", "seeds", *map(str, dims)], lines)
+
+
+def searched_by_temperature() -> str:
+    """Search of students that differ in the temperature of the ranking they learnt."""
+    lines = []
+    for row in rows_of("retrieval-20k-temperature"):
+        if row["dim"] == 128:
+            found = [f"{row[figure]:.4f}" for figure in ("mrr10", "recall10", "ndcg10")]
+            lines.append([row["model"], f"{row['overlap10']:.3f}", *found])
+    return table(["", "nearest", "MRR@10", "Recall@10", "nDCG@10"], lines)
 
 
 def left_out() -> str:
@@ -569,6 +584,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "mixed": ablation("mixed", differences=True),
     "ranking": ablation("ranking", differences=True),
     "prefixes": sts_by_width,
+    "temperature": searched_by_temperature,
+    "static": ablation("static"),
     "scale": ablation("scale"),
     "retrieval-20k-loss": search_by_loss,
     "targets": heads("targets", {"target": 4, "fidelity": 4, "dev": 2, "tests": 2}),
