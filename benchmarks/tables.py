@@ -585,6 +585,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ranking": ablation("ranking", differences=True),
     "prefixes": sts_by_width,
     "temperature": searched_by_temperature,
+    "data": ablation("data"),
     "static": ablation("static"),
     "scale": ablation("scale"),
     "retrieval-20k-loss": search_by_loss,
