@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hpdistill.errors import UsageError
-from hpdistill.extras import extra
+from hpdistill.extras import extra, extra_version
 
 
 def test_a_module_that_is_there() -> None:
@@ -20,6 +20,12 @@ def test_a_missing_package_says_who_needs_it_and_what_brings_it(
     with pytest.raises(UsageError, match=r"^searching needs the Python package faiss,") as caught:
         extra("faiss", "search", task="searching")
     assert caught.value.hint == "pip install 'hpdistill[search]'"
+
+
+def test_the_version_of_a_missing_package_is_refused_alike() -> None:
+    with pytest.raises(UsageError, match=r"needs the Python package never-heard-of,") as caught:
+        extra_version("never-heard-of", "augment")
+    assert caught.value.hint == "pip install 'hpdistill[augment]'"
 
 
 def test_another_way_takes_the_place_of_installing(monkeypatch: pytest.MonkeyPatch) -> None:

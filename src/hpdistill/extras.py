@@ -1,11 +1,12 @@
 """Packages that the base install does not bring, imported only when they are needed."""
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hpdistill.errors import UsageError
 
-__all__ = ["extra", "missing_package"]
+__all__ = ["extra", "extra_version", "missing_package"]
 
 
 def extra(module: str, name: str = "train", *, task: str = "this", hint: str = "") -> Any:  # noqa: ANN401 - any module
@@ -24,6 +25,22 @@ def extra(module: str, name: str = "train", *, task: str = "this", hint: str = "
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing_package(error.name or module, name, task=task, hint=hint) from error
+
+
+def extra_version(package: str, name: str = "train") -> str:
+    """Version of a package of an extra.
+
+    Args:
+        package: Its name in the index.
+        name: Of the extra that brings it.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError as error:
+        raise missing_package(package, name) from error
 
 
 def missing_package(

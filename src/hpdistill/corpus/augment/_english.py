@@ -4,10 +4,9 @@ import re
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from importlib.metadata import version
 from typing import NamedTuple
 
-from hpdistill.extras import extra
+from hpdistill.extras import extra, extra_version
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d[\d.,]*|\S")
 # What may touch a word that stands by itself; anything else makes it part of a name or of code.
@@ -69,8 +68,13 @@ class English:
 
     @staticmethod
     def identity() -> str:
-        """What decides its answers."""
-        return ", ".join(f"{name} {version(name)}" for name in ("textblob", "lemminflect"))
+        """What decides its answers.
+
+        Raises:
+            UsageError: The `augment` extra is not installed.
+        """
+        packages = ("textblob", "lemminflect")
+        return ", ".join(f"{name} {extra_version(name, 'augment')}" for name in packages)
 
     def content_words(self, text: str) -> list[Word]:
         """Nouns, verbs, adjectives and adverbs that may be replaced, in order.
