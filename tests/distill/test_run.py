@@ -109,6 +109,11 @@ def test_hpd_json_ties_the_model_to_its_teacher(finished, recipe, teacher_dir, s
     assert found["corpus"]["sentences"] == 260
 
 
+def test_hpd_json_and_the_report_say_the_same_fidelity(finished):
+    row = next(row for row in finished.rows if row["model"].endswith("distilled"))
+    assert description(finished.model.parent)["prefixes"]["8"] == round(row["spearman"], 4)
+
+
 def test_validated_prefixes_are_powers_of_two_and_k(recipe, store, tmp_path):
     distill(recipe(dim=40, training__max_steps=0), tmp_path / "run", store=store)
     prefixes = description(tmp_path / "run")["prefixes"]

@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill.parts import model_of, own_projection, target_projection
-from hpdistill.distill.stages import Member, teacher_projection
+from hpdistill.distill.stages import Member, named, teacher_projection
 from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.evaluate import (
     StsScores,
@@ -142,27 +142,28 @@ def _teachers(
     texts: Sequence[str],
 ) -> Iterator[_Contender]:
     """The teacher as it is, cut by its own PCA, and with the anchor: what the student aims at."""
-    named = len(recipe.teachers)
+    known = named(teacher)
     weights = [member.weight for member in teacher]
     encoders: list[Encoder] = []
     seconds = 0.0
-    for index, (member, stored) in enumerate(zip(teacher, embedded, strict=True)):
+    for member, stored in zip(teacher, embedded, strict=True):
         encoder = TorchEncoder.load(member.source)
-        seconds += 1 / _speed(encoder, texts) if index < named else 0.0
+        seconds += 0.0 if member.anchor else 1 / _speed(encoder, texts)
         encoder.set_precision(stored.precision)
         encoders.append(Remembering(encoder))
-    label = " + ".join(member.source.name for member in teacher[:named])
+    label = " + ".join(member.source.name for member in known)
     precision = embedded[0].precision
-    whole = encoders[0] if named == 1 else JointEncoder(encoders[:named], weights[:named])
-    vectors = side_by_side(own[:named], weights[:named])
+    count = len(known)
+    whole = encoders[0] if count == 1 else JointEncoder(encoders[:count], weights[:count])
+    vectors = side_by_side(own[:count], weights[:count])
     yield _Contender(
         name=label, encoder=whole, vectors=vectors, precision=precision, speed=1 / seconds
     )
     cut = targets
-    if len(teacher) > named:
+    if len(teacher) > count:
         cut = teacher_projection(
-            embedded[:named],
-            teacher[:named],
+            embedded[:count],
+            known,
             min(recipe.dim, whole.dim),
             centred=recipe.projection.centred,
         )
@@ -171,9 +172,9 @@ def _teachers(
         encoder=ProjectedEncoder(whole, cut),
         vectors=cut.apply(vectors),
         precision=precision,
-        in_space=len(teacher) == named,
+        in_space=len(teacher) == count,
     )
-    if len(teacher) > named:
+    if len(teacher) > count:
         yield _Contender(
             name=f"{label} + {teacher[-1].source.name}, PCA-{recipe.dim}: the target",
             encoder=ProjectedEncoder(JointEncoder(encoders, weights), targets),

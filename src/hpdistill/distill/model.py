@@ -40,7 +40,8 @@ def write_model(
         teacher: Its encoders.
         corpus: For the validation sentences.
         run: Holds `targets/projection.safetensors`.
-        validation: The teacher's unit vectors of the validation split, (m, width).
+        validation: The named teacher's unit vectors of the validation split, (m, width), to which
+            the fidelity of each prefix is measured.
         trained: How the training went.
     """
     projection = target_projection(run)

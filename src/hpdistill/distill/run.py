@@ -21,7 +21,7 @@ from hpdistill.distill.stages import (
     corpus_inputs,
     embed,
     filter_copies,
-    joint_shards,
+    held_out_vectors,
     make_corpus,
     make_targets,
     members,
@@ -40,7 +40,7 @@ from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
 
-CODE = 6
+CODE = 7
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
 
 
@@ -182,8 +182,8 @@ class _Run:
 
     @cached_property
     def validation(self) -> Embeddings:
-        """The teacher's unit vectors of the validation split, (m, width)."""
-        return np.concatenate(list(joint_shards(self.embedded, self.teacher, "validation")))
+        """The named teacher's unit vectors of the validation split, (m, width)."""
+        return held_out_vectors(self.embedded, self.teacher)
 
     def _filtered(self, teacher_hash: str) -> str:
         """Drop the copies that mean something else; the hash of the stage, if there is one."""

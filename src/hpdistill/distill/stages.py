@@ -46,10 +46,12 @@ __all__ = [
     "embed",
     "evenly",
     "filter_copies",
+    "held_out_vectors",
     "joint_shards",
     "make_corpus",
     "make_targets",
     "members",
+    "named",
     "teacher_projection",
     "train_student",
 ]
@@ -61,6 +63,8 @@ class Member:
 
     source: ModelSource
     weight: float
+    anchor: bool = False
+    """Whether it is the untrained student, which the user did not name."""
 
 
 def members(recipe: Recipe, report: Report) -> list[Member]:
@@ -77,8 +81,13 @@ def members(recipe: Recipe, report: Report) -> list[Member]:
     if weight is None:
         weight = 1.0 if is_sentence_encoder(base) else 0.0
     if weight > 0 and base.sha256 not in {member.source.sha256 for member in found}:
-        found.append(Member(base, weight))
+        found.append(Member(base, weight, anchor=True))
     return found
+
+
+def named(teacher: Sequence[Member]) -> list[Member]:
+    """The encoders that the user named: all but the anchor, which is the last if there is one."""
+    return [member for member in teacher if not member.anchor]
 
 
 def base_model(recipe: Recipe, report: Report) -> ModelSource:
@@ -222,6 +231,13 @@ def joint_shards(
         yield side_by_side(parts, weights)
 
 
+def held_out_vectors(embedded: Sequence[EmbeddedCorpus], teacher: Sequence[Member]) -> Embeddings:
+    """The named teacher's unit vectors of the validation split, shape (m, sum of widths)."""
+    known = named(teacher)
+    shards = joint_shards(embedded[: len(known)], known, "validation")
+    return np.concatenate(list(shards))
+
+
 def make_targets(
     embedded: list[EmbeddedCorpus],
     teacher: list[Member],
@@ -293,9 +309,7 @@ def train_student(
     choices = recipe.training.settled(static=is_static(student))
     by_teacher = choices.ranking == "teacher" and choices.neighbour_weight > 0
     if by_teacher:
-        named = teacher[: len(recipe.teachers)]
-        shards = joint_shards(embedded()[: len(named)], named, "validation")
-        held_out = np.concatenate(list(shards))
+        held_out = held_out_vectors(embedded(), teacher)
     else:
         held_out = targets_of(run, "validation")
 
