@@ -23,7 +23,7 @@ def random_targets(count: int, k: int = 6, seed: int = 0) -> Embeddings:
 @given(st.integers(2, 80), st.integers(1, 12), st.integers(0, 99))
 def test_the_nearest_are_those_of_a_full_sort(count: int, wanted: int, seed: int) -> None:
     targets = random_targets(count, seed=seed)
-    found = nearest(targets, wanted, pool=1000)
+    found = nearest(targets, wanted, kept=99, pool=1000)
     scores = targets @ targets.T
     np.fill_diagonal(scores, -np.inf)
     width = min(wanted, count - 1)
@@ -37,24 +37,37 @@ def test_neighbours_come_from_the_pool_and_never_are_the_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(neighbours, "BLOCK", 16)
-    found = nearest(random_targets(100), 4, pool=12)
+    found = nearest(random_targets(100), 4, kept=99, pool=12)
     members = set(np.linspace(0, 99, 12).astype(int).tolist())
     assert set(found.ravel().tolist()) <= members
     assert not (found == np.arange(100)[:, None]).any()
     assert all(len(set(row)) == 4 for row in found.tolist())
 
 
+def test_of_many_neighbours_some_are_kept_from_the_nearest_to_the_last() -> None:
+    targets = random_targets(200)
+    scores = targets @ targets.T
+    np.fill_diagonal(scores, -np.inf)
+    ranked = np.argsort(-scores, axis=1)
+    few = nearest(targets, 100, kept=4, pool=200)
+    np.testing.assert_array_equal(few, ranked[:, [0, 33, 66, 99]])
+
+
 def test_it_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK", 40)
     told: list[tuple[int, int]] = []
-    Neighbours.find(random_targets(100), report=lambda _, done, total: told.append((done, total)))
+    Neighbours.find(
+        random_targets(100), count=32, report=lambda _, done, total: told.append((done, total))
+    )
     assert told == [(40, 100), (80, 100), (100, 100)]
 
 
 def test_the_length_of_a_target_does_not_matter() -> None:
     targets = random_targets(50)
     stretched = targets * np.linspace(1, 9, 50, dtype=np.float32)[:, None]
-    same = np.sort(nearest(targets, 5, pool=50)) == np.sort(nearest(stretched, 5, pool=50))
+    same = np.sort(nearest(targets, 5, kept=99, pool=50)) == np.sort(
+        nearest(stretched, 5, kept=99, pool=50)
+    )
     assert same.all()
 
 
@@ -67,11 +80,11 @@ def rows_in(targets: Embeddings, vectors: torch.Tensor) -> list[int]:
 
 def test_candidates_are_the_batch_and_neighbours_of_it() -> None:
     targets = random_targets(300)
-    found = Neighbours.find(targets)
+    found = Neighbours.find(targets, count=32)
     batch = np.array([7, 3, 250])
     torch.manual_seed(0)
     chosen = rows_in(targets, found.candidates(batch).vectors)
-    allowed = {*batch.tolist(), *nearest(targets, 32, pool=300)[batch].ravel().tolist()}
+    allowed = {*batch.tolist(), *nearest(targets, 32, kept=99, pool=300)[batch].ravel().tolist()}
     assert set(batch.tolist()) < set(chosen) <= allowed
     assert chosen == sorted(set(chosen))
     # Others the next time, the same ones after the same random numbers.
@@ -84,7 +97,7 @@ def test_candidates_are_the_batch_and_neighbours_of_it() -> None:
 def test_candidates_are_as_like_as_the_teacher_says(dtype: type) -> None:
     targets, teacher = random_targets(300), random_targets(300, k=11, seed=1).astype(dtype)
     batch = np.array([7, 3, 250])
-    drawn = Neighbours.find(targets, teacher).candidates(batch)
+    drawn = Neighbours.find(targets, teacher, count=32).candidates(batch)
     chosen = rows_in(targets, drawn.vectors)
     assert np.array(chosen)[drawn.own.numpy()].tolist() == batch.tolist()
     right = teacher[batch].astype(np.float32) @ teacher[chosen].astype(np.float32).T
@@ -96,7 +109,7 @@ def test_candidates_are_as_like_as_the_teacher_says(dtype: type) -> None:
 def test_without_a_teacher_the_targets_say_how_like_candidates_are() -> None:
     targets = random_targets(300)
     stretched = targets * np.linspace(1, 9, 300, dtype=np.float32)[:, None]
-    drawn = Neighbours.find(stretched).candidates(np.array([7, 3, 250]))
+    drawn = Neighbours.find(stretched, count=32).candidates(np.array([7, 3, 250]))
     vectors = unit(drawn.vectors.numpy())
     np.testing.assert_allclose(drawn.cosines.numpy(), targets[[7, 3, 250]] @ vectors.T, atol=1e-6)
 

@@ -116,6 +116,10 @@ def distill(
         float | None,
         typer.Option(help="Of ranking each sentence's nearest targets. [default: 2; static: 0]"),
     ] = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(help="That ranking draws from so many of the nearest. [default: 32]"),
+    ] = None,
     ranking: Annotated[
         str | None,
         typer.Option(help="By whose cosines: teacher or targets. [default: teacher]"),
@@ -193,6 +197,7 @@ def distill(
         "training.learning_rate": learning_rate,
         "training.similarity_weight": similarity_weight,
         "training.neighbour_weight": neighbour_weight,
+        "training.neighbours": neighbours,
         "training.ranking": ranking,
         "training.prefix_weight": prefix_weight,
         "training.precision": precision,

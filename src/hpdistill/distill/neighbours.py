@@ -17,8 +17,8 @@ from hpdistill.progress import Report, silent
 
 __all__ = ["Candidates", "Neighbours", "nearest", "ranking_loss"]
 
-COUNT = 32
-"""Neighbours that are known of each sentence."""
+KEPT = 64
+"""Neighbours that are remembered of each sentence: 256 bytes, however far they reach."""
 DRAWN = 8
 """Of those, how many become candidates each time the sentence is met."""
 POOL = 2**16
@@ -70,6 +70,7 @@ class Neighbours:
         targets: Embeddings,
         teacher: NDArray[np.floating[Any]] | None = None,
         *,
+        count: int,
         device: torch.device | None = None,
         report: Report = silent,
     ) -> Self:
@@ -78,10 +79,11 @@ class Neighbours:
         Args:
             targets: As for the class.
             teacher: As for the class.
+            count: Of the nearest of each sentence that candidates are drawn from.
             device: Computes, as 200,000 sentences take a CPU minutes; None: the CPU.
             report: Progress, in sentences.
         """
-        found = nearest(targets, COUNT, pool=POOL, device=device, report=report)
+        found = nearest(targets, count, kept=KEPT, pool=POOL, device=device, report=report)
         return cls(targets, teacher, found)
 
     def candidates(self, batch: NDArray[np.int64]) -> Candidates:
@@ -90,7 +92,7 @@ class Neighbours:
         Args:
             batch: Indices of B sentences.
         """
-        known = self._indices[batch]  # (B, COUNT)
+        known = self._indices[batch]  # (B, up to KEPT)
         columns = torch.randint(known.shape[1], (len(batch), DRAWN)).numpy()
         drawn = np.take_along_axis(known, columns, axis=1)
         chosen = np.union1d(batch, drawn)
@@ -107,33 +109,37 @@ def nearest(
     targets: Embeddings,
     count: int,
     *,
+    kept: int,
     pool: int,
     device: torch.device | None = None,
     report: Report = silent,
 ) -> NDArray[np.int32]:
-    """The nearest other sentences of each, by cosine, in no order.
+    """Some of the nearest other sentences of each, by cosine, in no order.
 
     Args:
         targets: Shape (n, k), float32; n of 2 or more.
         count: Of neighbours; fewer where there are not so many others.
+        kept: Return so many of them, evenly from the nearest to the last.
         pool: Look among so many sentences, spread evenly.
         device: Computes; None: the CPU.
         report: Progress, in sentences.
 
     Returns:
-        Indices, shape (n, min(count, sentences in the pool - 1)), int32.
+        Indices, shape (n, min(kept, count, sentences in the pool - 1)), int32.
     """
     total = len(targets)
     members = np.linspace(0, total - 1, min(pool, total)).astype(np.int64)
     device = device or torch.device("cpu")
     inside = torch.from_numpy(unit(np.asarray(targets[members]))).to(device).T
     count = min(count, len(members) - 1)
-    found = np.empty((total, count), np.int32)
+    ranks = np.linspace(0, count - 1, min(kept, count)).astype(np.int64)
+    found = np.empty((total, len(ranks)), np.int32)
     for start in range(0, total, BLOCK):
         rows = np.arange(start, min(start + BLOCK, total))
         scores = torch.from_numpy(unit(np.asarray(targets[rows]))).to(device) @ inside
         scores[torch.from_numpy(rows[:, None] == members).to(device)] = -torch.inf
-        found[rows] = members[scores.topk(count, dim=1, sorted=False).indices.cpu().numpy()]
+        best = scores.topk(count, dim=1, sorted=len(ranks) < count).indices
+        found[rows] = members[best.cpu().numpy()[:, ranks]]
         report("finding neighbours", len(rows) + start, total)
     return found
 

@@ -130,7 +130,9 @@ def train(
     def neighbours() -> Neighbours:
         # Only when a batch needs them: of a finished training, or of none, nothing is to be found.
         teacher = None if ranking is None else ranking()
-        return Neighbours.find(targets, teacher, device=student.device, report=report)
+        return Neighbours.find(
+            targets, teacher, count=recipe.neighbours, device=student.device, report=report
+        )
 
     def backward(batch: NDArray[np.int64]) -> Iterator[float]:
         for part in split_long(batch, tokens.lengths, intake):

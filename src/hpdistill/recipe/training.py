@@ -31,6 +31,8 @@ class TrainingRecipe:
     neighbour_weight: float | None = None
     """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 2; 0 for a
     static student. 0 for both leaves the paper's plain MSE."""
+    neighbours: int = 32
+    """Of how many of its nearest a sentence's candidates for that ranking are drawn."""
     ranking: Literal["teacher", "targets"] | None = None
     """Whose cosines say how neighbours are ranked: those of the teacher's whole vectors, or of the
     targets, which have lost some of it. None: the teacher's."""
@@ -118,6 +120,7 @@ class SettledTraining(SettledLoop):
 
     similarity_weight: float
     neighbour_weight: float
+    neighbours: int
     ranking: Literal["teacher", "targets"]
     prefix_weight: float
 
@@ -126,6 +129,7 @@ class SettledTraining(SettledLoop):
         for name in ("similarity_weight", "neighbour_weight", "prefix_weight"):
             weight = getattr(self, name)
             check(name, weight, weight >= 0, "0 or more")
+        check("neighbours", self.neighbours, self.neighbours >= 1, "1 or more")
         check_choice("ranking", self.ranking, ("teacher", "targets"))
 
 
