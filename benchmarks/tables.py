@@ -586,6 +586,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "prefixes": sts_by_width,
     "temperature": searched_by_temperature,
     "data": ablation("data"),
+    "neighbours": ablation("neighbours", differences=True),
     "static": ablation("static"),
     "scale": ablation("scale"),
     "retrieval-20k-loss": search_by_loss,

@@ -3,7 +3,8 @@
     python scripts/default_text.py WORDNET_DIR OUT_DIR
 
 Writes `wordnet.txt`, the definitions and examples of WordNet 3.0 (its `data.*` files, Debian's
-package `wordnet-base`; WordNet licence), `documentation.txt`, the sentences of the docstrings
+package `wordnet-base`; WordNet licence), `words.txt`, its words before what they mean,
+`documentation.txt`, the sentences of the docstrings
 of the packages below and of Python's standard library, and `sources.json`, which says what was
 read: versions, licences, counts.
 """
@@ -51,6 +52,7 @@ def main() -> None:
     licences = {name: licence(name) for name in PACKAGES}
     counts = {
         "wordnet": write(options.out / "wordnet.txt", glosses(options.wordnet)),
+        "words": write(options.out / "words.txt", entries(options.wordnet)),
         "documentation": write(
             options.out / "documentation.txt",
             pydoc_sentences(packages={*PACKAGES.values(), *sys.stdlib_module_names}),
@@ -67,18 +69,35 @@ def main() -> None:
     print(json.dumps(counts))
 
 
-def glosses(folder: Path) -> Iterator[str]:
-    """Definitions, then examples, of every synset: `offset ... | definition; "example"`."""
+def synsets(folder: Path) -> Iterator[tuple[str, str]]:
+    """Head and gloss of every synset: `offset file type count word id ... | gloss`."""
     for part in ("noun", "verb", "adj", "adv"):
         for line in (folder / f"data.{part}").read_text("utf-8").splitlines():
-            if line.startswith("  "):  # the licence
-                continue
-            gloss = line.partition("|")[2].strip()
-            definition, *rest = re.split(r';?\s*"', gloss)
-            if definition.strip():
-                yield definition.strip(" ;")
-            # Quotes alternate: example, what is between two of them, example...
-            yield from (example.strip(" ;") for example in rest[::2] if example.strip(" ;"))
+            if not line.startswith("  "):  # the licence
+                head, _, gloss = line.partition("|")
+                yield head, gloss.strip()
+
+
+def glosses(folder: Path) -> Iterator[str]:
+    """Definitions, then examples, of every synset: `definition; "example"`."""
+    for _, gloss in synsets(folder):
+        definition, *rest = re.split(r';?\s*"', gloss)
+        if definition.strip():
+            yield definition.strip(" ;")
+        # Quotes alternate: example, what is between two of them, example...
+        yield from (example.strip(" ;") for example in rest[::2] if example.strip(" ;"))
+
+
+def entries(folder: Path) -> Iterator[str]:
+    """The words of every synset before its definition, as in a dictionary."""
+    for head, gloss in synsets(folder):
+        fields = head.split()
+        # A count in hexadecimal, then each word with its id; adjectives may end in `(p)`.
+        words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+        plain = ", ".join(re.sub(r"\(.*\)$", "", word).replace("_", " ") for word in words)
+        definition = re.split(r';?\s*"', gloss)[0].strip(" ;")
+        if definition:
+            yield f"{plain}: {definition}"
 
 
 def licence(distribution: str) -> str:

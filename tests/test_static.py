@@ -166,7 +166,7 @@ def test_words_are_added_up_to_a_number_and_down_to_a_count(
 
 
 def test_unused_tokens_are_dropped_and_every_word_can_still_be_spelt() -> None:
-    recipe = StaticRecipe(vocabulary="corpus", add_words=0)
+    recipe = StaticRecipe(vocabulary="corpus", add_words=0, min_count=1)
     before, after = word_pieces(), fit_vocabulary(word_pieces(), chunks(*TEXTS), recipe)
     kept = after.get_vocab()
     assert not {"zebra", "##ing", "[unused0]"} & kept.keys()
@@ -179,8 +179,15 @@ def test_unused_tokens_are_dropped_and_every_word_can_still_be_spelt() -> None:
     assert after.encode("dog").ids == [kept["dog"]]  # no special tokens by old ids
 
 
+def test_tokens_that_are_rare_in_the_corpus_are_dropped() -> None:
+    recipe = StaticRecipe(vocabulary="corpus", add_words=0, min_count=2)
+    after = fit_vocabulary(word_pieces(), chunks("the dog", "the dog", "play the"), recipe)
+    assert {"the", "dog"} <= after.get_vocab().keys()
+    assert "play" not in after.get_vocab()
+
+
 def test_a_vocabulary_is_cut_and_grown_at_once() -> None:
-    recipe = StaticRecipe(vocabulary="corpus", add_words=5, min_count=2)
+    recipe = StaticRecipe(vocabulary="corpus", add_words=5, min_count=1)
     after = fit_vocabulary(word_pieces(), chunks(*TEXTS), recipe)
     assert pieces(after, "the spaniel") == ["the", "spaniel"]
     assert "zebra" not in after.get_vocab()

@@ -104,7 +104,7 @@ def check_vocabulary(tokenizer: Tokenizer, recipe: StaticRecipe) -> None:
 def fit_vocabulary(
     tokenizer: Tokenizer, chunks: Callable[[], Iterable[Sequence[str]]], recipe: StaticRecipe
 ) -> Tokenizer:
-    """Fit a vocabulary to a corpus: first frequent words are added, then unused tokens dropped.
+    """Fit a vocabulary to a corpus: first frequent words are added, then rare tokens dropped.
 
     Args:
         tokenizer: From `read_tokenizer`.
@@ -125,7 +125,7 @@ def fit_vocabulary(
     if words:
         tokenizer = _with_words(tokenizer, words)
     if recipe.vocabulary == "corpus":
-        tokenizer = _without_unused(tokenizer, count_tokens(tokenizer, chunks()))
+        tokenizer = _without_rare(tokenizer, count_tokens(tokenizer, chunks()), recipe.min_count)
     return tokenizer
 
 
@@ -332,8 +332,8 @@ def _with_words(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
     )
 
 
-def _without_unused(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> Tokenizer:
-    """Keep the tokens that occur, and what a word piece tokenizer spells unknown words with."""
+def _without_rare(tokenizer: Tokenizer, counts: NDArray[np.int64], least: int) -> Tokenizer:
+    """Keep the tokens that occur so often, and what a word piece tokenizer spells unknown words with."""
     description = json.loads(tokenizer.to_str())
     model = description["model"]
     mark = model.get("continuing_subword_prefix") or ""
@@ -345,7 +345,7 @@ def _without_unused(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> Tokenize
     kept = [
         token
         for token, index in sorted(model["vocab"].items(), key=lambda item: int(item[1]))
-        if counts[index] > 0 or token in always or is_letter(token)
+        if counts[index] >= least or token in always or is_letter(token)
     ]
     return _with_vocabulary(tokenizer, {token: index for index, token in enumerate(kept)})
 

@@ -118,7 +118,7 @@ def distill(
     ] = None,
     neighbours: Annotated[
         int | None,
-        typer.Option(help="That ranking draws from so many of the nearest. [default: 32]"),
+        typer.Option(help="That ranking draws from so many of the nearest. [default: 512]"),
     ] = None,
     ranking: Annotated[
         str | None,

@@ -40,7 +40,7 @@ from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
 
-CODE = 7
+CODE = 8
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
 
 

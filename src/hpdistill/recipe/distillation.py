@@ -101,13 +101,13 @@ class StaticRecipe:
     """A student without a transformer: a vector for each token, and their mean."""
 
     vocabulary: Literal["tokenizer", "corpus"] = "tokenizer"
-    """`corpus` drops the tokens that no training sentence holds, for a smaller file; letters and
-    their continuations stay, so that new words can still be spelt."""
+    """`corpus` drops the tokens that occur less than `min_count` times in the training sentences, for
+    a smaller file; letters and their continuations stay, so that other words can still be spelt."""
     add_words: int | None = None
     """Give so many of the corpus's words that the tokenizer splits a vector of their own, the most
     frequent first. None: 6,000 where the tokenizer can be given words, else 0."""
     min_count: int = 3
-    """Occurrences that such a word needs."""
+    """Occurrences that such a word needs, and under `corpus` any token."""
     frequency_weight: float = 3e-4
     """Before anything is fitted, a token of relative frequency p counts a / (a + p) times."""
     strength: float | None = None

@@ -31,7 +31,7 @@ class TrainingRecipe:
     neighbour_weight: float | None = None
     """Weight of the ranking of each sentence's nearest targets beside the MSE. None: 2; 0 for a
     static student. 0 for both leaves the paper's plain MSE."""
-    neighbours: int = 32
+    neighbours: int = 512
     """Of how many of its nearest a sentence's candidates for that ranking are drawn."""
     ranking: Literal["teacher", "targets"] | None = None
     """Whose cosines say how neighbours are ranked: those of the teacher's whole vectors, or of the
