@@ -333,7 +333,7 @@ def _with_words(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
 
 
 def _without_rare(tokenizer: Tokenizer, counts: NDArray[np.int64], least: int) -> Tokenizer:
-    """Keep the tokens that occur so often, and what a word piece tokenizer spells unknown words with."""
+    """Keep what occurs so often, and what a word piece tokenizer spells unknown words with."""
     description = json.loads(tokenizer.to_str())
     model = description["model"]
     mark = model.get("continuing_subword_prefix") or ""

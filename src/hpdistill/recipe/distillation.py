@@ -101,8 +101,8 @@ class StaticRecipe:
     """A student without a transformer: a vector for each token, and their mean."""
 
     vocabulary: Literal["tokenizer", "corpus"] = "tokenizer"
-    """`corpus` drops the tokens that occur less than `min_count` times in the training sentences, for
-    a smaller file; letters and their continuations stay, so that other words can still be spelt."""
+    """`corpus` drops the tokens that the training sentences hold less than `min_count` times, for a
+    smaller file; letters and their continuations stay, so that other words can still be spelt."""
     add_words: int | None = None
     """Give so many of the corpus's words that the tokenizer splits a vector of their own, the most
     frequent first. None: 6,000 where the tokenizer can be given words, else 0."""
