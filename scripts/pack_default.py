@@ -1,8 +1,10 @@
 """Put a static student into the package, as what `Encoder.load()` loads.
 
     python scripts/default_text.py WORDNET_DIR TEXT
-    cd TEXT && hpd distill --recipe .../scripts/default_static.toml --exclude STS_DIR --out RUN
-    python scripts/pack_default.py RUN TEXT/sources.json
+    cd TEXT
+    hpd distill --recipe .../scripts/default_teacher.toml --exclude STS_DIR --out teacher
+    hpd distill --recipe .../scripts/default_static.toml --exclude STS_DIR --out RUN
+    python .../scripts/pack_default.py RUN sources.json
 
 Keeps the table in int8 only: `src/hpdistill/models/default` must stay under 4 MB.
 """
@@ -16,6 +18,8 @@ TARGET = Path(__file__).parent.parent / "src" / "hpdistill" / "models" / "defaul
 FILES = ("embedding_ranges.safetensors", "hpd.json", "modules.json", "recipe.toml")
 TABLE = "static_int8.safetensors"
 LIMIT = 4_000_000
+TEACHER = "minilm-128"
+"""What the model calls its teacher, which is of no hub; the card says how it was made."""
 
 WORDNET_NOTICE = """\
 This software and database is being provided to you, the LICENSEE, by Princeton University under the
@@ -65,7 +69,10 @@ def main() -> None:
     report = json.loads((options.run / "report.json").read_text("utf-8"))
     for source in [*report["recipe"]["corpus"]["sources"], *report["recipe"]["corpus"]["exclude"]]:
         recipe = recipe.replace(source, Path(source).name)
-    (TARGET / "recipe.toml").write_text(recipe, "utf-8")
+    named = report["recipe"]["teachers"][0]["model"]
+    (TARGET / "recipe.toml").write_text(recipe.replace(named, TEACHER), "utf-8")
+    description = (TARGET / "hpd.json").read_text("utf-8")
+    (TARGET / "hpd.json").write_text(description.replace(named, TEACHER), "utf-8")
     card = write_card(report, json.loads(options.sources.read_text("utf-8")))
     (TARGET / "README.md").write_text(card, "utf-8")
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
@@ -82,15 +89,17 @@ def write_card(report: dict[str, object], sources: dict[str, object]) -> str:
     listed = "\n".join(f"- {name} {licence}" for name, licence in packages.items())
     return f"""# The static student that comes with hpdistill
 
-128 numbers a text, no transformer, int8. Distilled by hpdistill from
-`sentence-transformers/all-mpnet-base-v2` (Apache-2.0) on {facts["train"]:,} sentences:
+128 numbers a text, no transformer, int8. Distilled by hpdistill from `{TEACHER}`, a student that
+hpdistill made of `sentence-transformers/all-mpnet-base-v2` (Apache-2.0) and
+`sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0) on 48,000 of the sentences below. The static
+one learnt from {facts["train"]:,} of them and of copies in which synonyms stand for some words.
 
-- definitions and examples of {sources["wordnet"]}
+- definitions, examples and entries (words and definition) of {sources["wordnet"]}
 - docstrings of Python's {sources["python"]}, and of these packages:
 
 {listed}
 
-The tokenizer is that of the teacher, cut to the tokens that occur, and frequent words were added.
+The tokenizer is that of MiniLM, cut to the tokens that occur three times.
 Licence: Apache-2.0, as hpdistill. WordNet's notice:
 
 {WORDNET_NOTICE}"""
