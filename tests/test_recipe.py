@@ -78,7 +78,7 @@ CHANGES: dict[str, Any] = {
     "training.clip": 2.0,
     "training.similarity_weight": 0.5,
     "training.neighbour_weight": 0.5,
-    "training.neighbours": 512,
+    "training.neighbours": 100,
     "training.ranking": "targets",
     "training.prefix_weight": 1.0,
     "training.dropout": True,
