@@ -17,8 +17,10 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hpdistill.corpus import pydoc_sentences
+from hpdistill.corpus.augment._wndb import synset_words
 
 # Distribution and the package it installs; each BSD, MIT or Apache-2.0.
 PACKAGES = {
@@ -69,35 +71,41 @@ def main() -> None:
     print(json.dumps(counts))
 
 
-def synsets(folder: Path) -> Iterator[tuple[str, str]]:
-    """Head and gloss of every synset: `offset file type count word id ... | gloss`."""
+class Synset(NamedTuple):
+    """Words that mean the same."""
+
+    words: list[str]
+    definition: str
+    examples: list[str]
+
+
+def synsets(folder: Path) -> Iterator[Synset]:
+    """Every synset: `offset file type count word id ... | definition; "example"`."""
     for part in ("noun", "verb", "adj", "adv"):
         for line in (folder / f"data.{part}").read_text("utf-8").splitlines():
-            if not line.startswith("  "):  # the licence
-                head, _, gloss = line.partition("|")
-                yield head, gloss.strip()
+            if line.startswith("  "):  # the licence
+                continue
+            head, _, gloss = line.partition("|")
+            # Quotes alternate: example, what is between two of them, example...
+            definition, *rest = re.split(r';?\s*"', gloss.strip())
+            yield Synset(
+                [word.replace("_", " ") for word in synset_words(head.split())],
+                definition.strip(" ;"),
+                [example.strip(" ;") for example in rest[::2]],
+            )
 
 
 def glosses(folder: Path) -> Iterator[str]:
-    """Definitions, then examples, of every synset: `definition; "example"`."""
-    for _, gloss in synsets(folder):
-        definition, *rest = re.split(r';?\s*"', gloss)
-        if definition.strip():
-            yield definition.strip(" ;")
-        # Quotes alternate: example, what is between two of them, example...
-        yield from (example.strip(" ;") for example in rest[::2] if example.strip(" ;"))
+    """Definitions, then examples, of every synset."""
+    for synset in synsets(folder):
+        yield from filter(None, (synset.definition, *synset.examples))
 
 
 def entries(folder: Path) -> Iterator[str]:
     """The words of every synset before its definition, as in a dictionary."""
-    for head, gloss in synsets(folder):
-        fields = head.split()
-        # A count in hexadecimal, then each word with its id; adjectives may end in `(p)`.
-        words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
-        plain = ", ".join(re.sub(r"\(.*\)$", "", word).replace("_", " ") for word in words)
-        definition = re.split(r';?\s*"', gloss)[0].strip(" ;")
-        if definition:
-            yield f"{plain}: {definition}"
+    for synset in synsets(folder):
+        if synset.definition:
+            yield f"{', '.join(synset.words)}: {synset.definition}"
 
 
 def licence(distribution: str) -> str:

@@ -73,7 +73,11 @@ def main() -> None:
     (TARGET / "recipe.toml").write_text(recipe.replace(named, TEACHER), "utf-8")
     description = (TARGET / "hpd.json").read_text("utf-8")
     (TARGET / "hpd.json").write_text(description.replace(named, TEACHER), "utf-8")
-    card = write_card(report, json.loads(options.sources.read_text("utf-8")))
+    card = write_card(
+        sentences=trained_on(model),
+        taught=trained_on(Path(named)),
+        sources=json.loads(options.sources.read_text("utf-8")),
+    )
     (TARGET / "README.md").write_text(card, "utf-8")
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
     print(f"{TARGET}: {size:,} bytes")
@@ -81,9 +85,13 @@ def main() -> None:
         raise SystemExit(f"larger than {LIMIT:,} bytes")
 
 
-def write_card(report: dict[str, object], sources: dict[str, object]) -> str:
+def trained_on(model: Path) -> int:
+    """Sentences and copies that a model was trained on."""
+    return int(json.loads((model / "hpd.json").read_text("utf-8"))["corpus"]["sentences"])
+
+
+def write_card(*, sentences: int, taught: int, sources: dict[str, object]) -> str:
     """What it was made from, under which licences."""
-    facts = report["stages"]["corpus"]["facts"]  # type: ignore[index]
     packages = sources["packages"]
     assert isinstance(packages, dict)
     listed = "\n".join(f"- {name} {licence}" for name, licence in packages.items())
@@ -91,15 +99,15 @@ def write_card(report: dict[str, object], sources: dict[str, object]) -> str:
 
 128 numbers a text, no transformer, int8. Distilled by hpdistill from `{TEACHER}`, a student that
 hpdistill made of `sentence-transformers/all-mpnet-base-v2` (Apache-2.0) and
-`sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0) on 48,000 of the sentences below. The static
-one learnt from {facts["train"]:,} of them and of copies in which synonyms stand for some words.
+`sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0) on {taught:,} of the sentences below. The
+static one learnt from {sentences:,} of them and of copies in which synonyms stand for some words.
 
 - definitions, examples and entries (words and definition) of {sources["wordnet"]}
 - docstrings of Python's {sources["python"]}, and of these packages:
 
 {listed}
 
-The tokenizer is that of MiniLM, cut to the tokens that occur three times.
+The tokenizer is that of MiniLM, cut to the tokens that occur at least three times.
 Licence: Apache-2.0, as hpdistill. WordNet's notice:
 
 {WORDNET_NOTICE}"""

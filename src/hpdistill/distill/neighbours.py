@@ -139,7 +139,7 @@ def nearest(
         scores = torch.from_numpy(unit(np.asarray(targets[rows]))).to(device) @ inside
         scores[torch.from_numpy(rows[:, None] == members).to(device)] = -torch.inf
         best = scores.topk(count, dim=1, sorted=len(ranks) < count).indices
-        found[rows] = members[best.cpu().numpy()[:, ranks]]
+        found[rows] = members[best[:, ranks].cpu().numpy()]
         report("finding neighbours", len(rows) + start, total)
     return found
 

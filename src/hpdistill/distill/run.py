@@ -28,7 +28,7 @@ from hpdistill.distill.stages import (
     train_student,
 )
 from hpdistill.distill.students import make_student
-from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.encoder import Encoder
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import json_hash
@@ -180,11 +180,6 @@ class _Run:
         """Those of the sentences that are trained on, and of the validation split."""
         return [replace(encoder, kept=self.kept) for encoder in self.embedded_whole]
 
-    @cached_property
-    def validation(self) -> Embeddings:
-        """The named teacher's unit vectors of the validation split, (m, width)."""
-        return held_out_vectors(self.embedded, self.teacher)
-
     def _filtered(self, teacher_hash: str) -> str:
         """Drop the copies that mean something else; the hash of the stage, if there is one."""
         augment = self.recipe.augment
@@ -251,7 +246,7 @@ class _Run:
             self.teacher,
             self.corpus,
             self.out,
-            validation=self.validation,
+            validation=held_out_vectors(self.embedded, self.teacher),
             trained=trained,
         )
         return trained.to_dict()

@@ -8,7 +8,7 @@ from its place in the file.
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpdistill.errors import AugmentError
@@ -62,8 +62,13 @@ class Wndb:
         fields = line.split(" ")
         if fields[0] != f"{offset:08}" or len(fields) < 6:
             raise _damaged(self.place, f"data.{_FILES[pos]}")
-        count = int(fields[3], 16)
-        return [_MARKER.sub("", word) for word in fields[4 : 4 + 2 * count : 2]]
+        return synset_words(fields)
+
+
+def synset_words(fields: Sequence[str]) -> list[str]:
+    """The words of a synset, given the fields of its line in a data file."""
+    count = int(fields[3], 16)
+    return [_MARKER.sub("", word) for word in fields[4 : 4 + 2 * count : 2]]
 
 
 def _read_index(index: bytes) -> dict[str, list[int]]:
