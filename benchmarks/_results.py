@@ -11,7 +11,8 @@ from typing import Any
 
 from hpdistill.machine import machine, versions
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def write(name: str, data: str, figures: dict[str, Any], *, command: str = "") -> Path:

@@ -47,8 +47,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from _quality_tables import ablated
 from _results import command_without_paths, write
-from tables import ablated
 
 from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus, build_corpus, content_hashes

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
+from _cells import pick, rows_of
+from _results import ROOT
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from tables import ROOT, pick, rows_of
 
 from hpdistill.evaluate.plot import logarithmic, styles
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _cells import table
 from _results import command_without_paths, write
 from ablate import draw, store_of
-from tables import table
 
 from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus
