@@ -1,0 +1,157 @@
+"""Models of the command line, as what `hpd eval retrieval` searches with."""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hpdistill.cli.evaluate._shared import Computing, Precision, Runs, load
+
+if TYPE_CHECKING:
+    from hpdistill.encoder import Embeddings, Encoder
+    from hpdistill.evaluate.retrieval import CachedVectors, Entrant, RetrievalTask
+    from hpdistill.progress import Report
+    from hpdistill.teacher.space import TeacherParts
+    from hpdistill.weights import ModelSource
+
+__all__ = ["Bench"]
+
+_SINGLE_QUERIES = 50
+"""Queries encoded one at a time."""
+_BLOCK = 65_536
+"""Documents projected at once."""
+
+
+class Bench:
+    """Turns models into entrants, one at a time: no two of them need be in memory at once."""
+
+    def __init__(
+        self,
+        task: "RetrievalTask",
+        computing: Computing,
+        cache: Path | None,
+        scratch: Path,
+        report: "Report",
+    ) -> None:
+        self._task = task
+        self._computing = computing
+        self._cache = cache
+        self._scratch = scratch
+        self._report = report
+        self.notes: list[str] = []
+
+    def entrants(
+        self, sources: "Sequence[ModelSource]", doc_encoder: str | None
+    ) -> "Iterator[Entrant]":
+        """Each model, and each distilled one with documents by its teacher."""
+        from hpdistill.teacher.space import teacher_parts
+
+        asymmetric = {}
+        if doc_encoder is not None:
+            distilled = [one for one in sources if (one.path / "projection.safetensors").is_file()]
+            if not distilled:
+                raise typer.BadParameter(
+                    "none of the models is a distilled one, whose teacher it could be",
+                    param_hint="'--doc-encoder'",
+                )
+            for source in distilled:
+                # Before anything is encoded: a wrong teacher is refused at once.
+                asymmetric[source.path] = teacher_parts(
+                    source.path, teacher=doc_encoder, report=self._report
+                )
+        for source in sources:
+            entrant = self._symmetric(source)
+            yield entrant
+            if source.path in asymmetric:
+                yield self._by_teacher(entrant, str(doc_encoder), asymmetric[source.path])
+
+    def _symmetric(self, source: "ModelSource") -> "Entrant":
+        from hpdistill.evaluate.retrieval import Entrant
+
+        encoder, used, identity = self._open(source, self._computing)
+        documents = self._vectors(encoder, self._task.document_texts, identity)
+        queries = self._vectors(encoder, self._task.query_texts, identity)
+        return Entrant(
+            name=source.name,
+            documents=documents.vectors,
+            queries=queries.vectors,
+            facts={
+                "computes_in": used,
+                "parameters": encoder.parameters,
+                "encode_s": documents.seconds,
+                "encode_queries_s": queries.seconds,
+                "encode_query_ms": 1000 * _single_seconds(encoder, self._task.query_texts),
+            },
+        )
+
+    def _by_teacher(self, student: "Entrant", name: str, parts: "TeacherParts") -> "Entrant":
+        from hpdistill.evaluate.retrieval import Entrant
+
+        half = self._computing.precision is Precision.bfloat16
+        computing = Computing.of(Runs.torch, Precision.bfloat16 if half else Precision.float32)
+        members = []
+        for source in parts.sources:
+            encoder, _, identity = self._open(source, computing)
+            members.append(self._vectors(encoder, self._task.document_texts, identity))
+            del encoder  # before the next is loaded
+        seconds = sum(member.seconds for member in members)
+        return Entrant(
+            name=student.name,
+            doc_encoder=name,
+            documents=self._projected(parts, [member.vectors for member in members]),
+            queries=student.queries,
+            facts={**student.facts, "encode_s": seconds},
+        )
+
+    def _projected(self, parts: "TeacherParts", members: "Sequence[Embeddings]") -> "Embeddings":
+        """In a file, since a corpus may not fit in memory at this width either."""
+        import numpy as np
+
+        from hpdistill.files import clear_os_errors
+
+        path = self._scratch / f"{len(list(self._scratch.iterdir()))}.f32"
+        shape = (len(members[0]), parts.projection.dim)
+        with clear_os_errors(path), path.open("wb") as file:
+            for start in range(0, shape[0], _BLOCK):
+                block = [np.asarray(member[start : start + _BLOCK]) for member in members]
+                file.write(np.ascontiguousarray(parts.project(block)).tobytes())
+        return np.memmap(path, np.float32, mode="r", shape=shape)
+
+    def _vectors(self, encoder: "Encoder", texts: Sequence[str], identity: str) -> "CachedVectors":
+        from hpdistill.evaluate.retrieval import cached_vectors
+
+        found = cached_vectors(
+            encoder, texts, identity=identity, directory=self._cache, report=self._report
+        )
+        if found.note:
+            self.notes.append(f"{found.note}; computed again")
+        return found
+
+    def _open(self, source: "ModelSource", computing: Computing) -> "tuple[Encoder, str, str]":
+        """The encoder, the precision that it computes in, and what decides its vectors."""
+        from hpdistill.cli._models import weights_of
+        from hpdistill.files import json_hash
+        from hpdistill.runtime import ModelDirectory
+
+        if ModelDirectory.read(source.path).is_static and computing.runs is not Runs.runtime:
+            computing = Computing(Runs.runtime, None)
+        encoder, used = load(source, computing, self._report)
+        weights = dict(weights_of(source.path))
+        if computing.runs is Runs.torch:
+            # An export beside the weights changes nothing here.
+            weights = {name: sha for name, sha in weights.items() if ".onnx" not in name}
+        identity = {"weights": weights, "by": computing.runs.value, "in": used}
+        return encoder, used, json_hash(identity)
+
+
+def _single_seconds(encoder: "Encoder", texts: Sequence[str]) -> float:
+    encoder.encode(texts[:1])
+    seconds = []
+    for text in texts[:_SINGLE_QUERIES]:
+        started = time.perf_counter()
+        encoder.encode([text])
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
