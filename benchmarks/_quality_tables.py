@@ -23,7 +23,7 @@ from hpdistill.files import read_json
 def students() -> str:
     """Sizes, speed and quality of the students, against their teacher."""
     six, three = rows_of("distill-minilm-128"), rows_of("distill-minilm3-128-longer")
-    seeds = rows_of("sts-minilm-128")
+    seeds = rows_of("sts-minilm-128-reach")
     parameters = pick(six, model="minilm, distilled", backend="torch")["parameters"]
     distilled = {**seeds[0], "parameters": parameters}
     int8 = pick(rows_of("int8-sts"), precision="int8")
