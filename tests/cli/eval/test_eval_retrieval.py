@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -204,3 +205,15 @@ def test_unknown_judgements_are_counted_and_named(retrieval, beir):
     assert ended.code == 0
     assert "1 of 31 judgements" in " ".join(ended.out.split())
     assert "nobody" in ended.out
+
+
+def test_a_model_of_the_runtime_needs_no_torch(beir, tmp_path):
+    import subprocess
+
+    code = "import sys; sys.modules['torch'] = None\nfrom hpdistill.cli import main\nmain()"
+    options = ["eval", "retrieval", "default", "--data", beir, "--cache", tmp_path / "cache"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options, "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["model"] for row in json.loads(done.stdout)["rows"]][-1] == "BM25"

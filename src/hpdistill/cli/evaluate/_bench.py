@@ -6,16 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
 
+from hpdistill.cli._models import weights_of
 from hpdistill.cli.evaluate._shared import Computing, Precision, Runs, load
+from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.evaluate.retrieval import CachedVectors, Entrant, RetrievalTask, cached_vectors
+from hpdistill.files import clear_os_errors, json_hash
+from hpdistill.progress import Report
+from hpdistill.runtime import ModelDirectory
+from hpdistill.weights import ModelSource
 
 if TYPE_CHECKING:
-    from hpdistill.encoder import Embeddings, Encoder
-    from hpdistill.evaluate.retrieval import CachedVectors, Entrant, RetrievalTask
-    from hpdistill.progress import Report
     from hpdistill.teacher.space import TeacherParts
-    from hpdistill.weights import ModelSource
 
 __all__ = ["Bench"]
 
@@ -30,11 +34,11 @@ class Bench:
 
     def __init__(
         self,
-        task: "RetrievalTask",
+        task: RetrievalTask,
         computing: Computing,
         cache: Path | None,
         scratch: Path,
-        report: "Report",
+        report: Report,
     ) -> None:
         self._task = task
         self._computing = computing
@@ -44,11 +48,9 @@ class Bench:
         self.notes: list[str] = []
 
     def entrants(
-        self, sources: "Sequence[ModelSource]", doc_encoder: str | None
-    ) -> "Iterator[Entrant]":
+        self, sources: Sequence[ModelSource], doc_encoder: str | None
+    ) -> Iterator[Entrant]:
         """Each model, and each distilled one with documents by its teacher."""
-        from hpdistill.teacher.space import teacher_parts
-
         asymmetric = {}
         if doc_encoder is not None:
             distilled = [one for one in sources if (one.path / "projection.safetensors").is_file()]
@@ -57,6 +59,9 @@ class Bench:
                     "none of the models is a distilled one, whose teacher it could be",
                     param_hint="'--doc-encoder'",
                 )
+            # Of PyTorch, without which all else here can do.
+            from hpdistill.teacher.space import teacher_parts
+
             for source in distilled:
                 # Before anything is encoded: a wrong teacher is refused at once.
                 asymmetric[source.path] = teacher_parts(
@@ -68,9 +73,7 @@ class Bench:
             if source.path in asymmetric:
                 yield self._by_teacher(entrant, str(doc_encoder), asymmetric[source.path])
 
-    def _symmetric(self, source: "ModelSource") -> "Entrant":
-        from hpdistill.evaluate.retrieval import Entrant
-
+    def _symmetric(self, source: ModelSource) -> Entrant:
         encoder, used, identity = self._open(source, self._computing)
         documents = self._vectors(encoder, self._task.document_texts, identity)
         queries = self._vectors(encoder, self._task.query_texts, identity)
@@ -87,9 +90,7 @@ class Bench:
             },
         )
 
-    def _by_teacher(self, student: "Entrant", name: str, parts: "TeacherParts") -> "Entrant":
-        from hpdistill.evaluate.retrieval import Entrant
-
+    def _by_teacher(self, student: Entrant, name: str, parts: "TeacherParts") -> Entrant:
         half = self._computing.precision is Precision.bfloat16
         computing = Computing.of(Runs.torch, Precision.bfloat16 if half else Precision.float32)
         members = []
@@ -106,12 +107,8 @@ class Bench:
             facts={**student.facts, "encode_s": seconds},
         )
 
-    def _projected(self, parts: "TeacherParts", members: "Sequence[Embeddings]") -> "Embeddings":
+    def _projected(self, parts: "TeacherParts", members: Sequence[Embeddings]) -> Embeddings:
         """In a file, since a corpus may not fit in memory at this width either."""
-        import numpy as np
-
-        from hpdistill.files import clear_os_errors
-
         path = self._scratch / f"{len(list(self._scratch.iterdir()))}.f32"
         shape = (len(members[0]), parts.projection.dim)
         with clear_os_errors(path), path.open("wb") as file:
@@ -120,9 +117,7 @@ class Bench:
                 file.write(np.ascontiguousarray(parts.project(block)).tobytes())
         return np.memmap(path, np.float32, mode="r", shape=shape)
 
-    def _vectors(self, encoder: "Encoder", texts: Sequence[str], identity: str) -> "CachedVectors":
-        from hpdistill.evaluate.retrieval import cached_vectors
-
+    def _vectors(self, encoder: Encoder, texts: Sequence[str], identity: str) -> CachedVectors:
         found = cached_vectors(
             encoder, texts, identity=identity, directory=self._cache, report=self._report
         )
@@ -130,12 +125,8 @@ class Bench:
             self.notes.append(f"{found.note}; computed again")
         return found
 
-    def _open(self, source: "ModelSource", computing: Computing) -> "tuple[Encoder, str, str]":
+    def _open(self, source: ModelSource, computing: Computing) -> tuple[Encoder, str, str]:
         """The encoder, the precision that it computes in, and what decides its vectors."""
-        from hpdistill.cli._models import weights_of
-        from hpdistill.files import json_hash
-        from hpdistill.runtime import ModelDirectory
-
         if ModelDirectory.read(source.path).is_static and computing.runs is not Runs.runtime:
             computing = Computing(Runs.runtime, None)
         encoder, used = load(source, computing, self._report)
@@ -147,7 +138,7 @@ class Bench:
         return encoder, used, json_hash(identity)
 
 
-def _single_seconds(encoder: "Encoder", texts: Sequence[str]) -> float:
+def _single_seconds(encoder: Encoder, texts: Sequence[str]) -> float:
     encoder.encode(texts[:1])
     seconds = []
     for text in texts[:_SINGLE_QUERIES]:

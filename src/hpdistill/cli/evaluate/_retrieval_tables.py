@@ -17,12 +17,13 @@ def described(task: RetrievalTask) -> str:
     )
 
 
-def tables_of(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[Table]:
+def tables_of(what: str, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[Table]:
     """Quality; time of all queries together; time of one and memory.
 
     Args:
+        what: As `described`.
         rows: Of `measure_retrieval` and `measure_bm25`.
-        notes: The first is the title.
+        notes: Below the first table.
     """
     shown = [{"number": f"({n})", **row} for n, row in enumerate(rows, start=1)]
     for row in shown:
@@ -50,13 +51,13 @@ def tables_of(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[Tabl
         "map": "MAP",
     }
     quality = Table(
-        title=f"Retrieval: {notes[0]}",
+        title=f"Retrieval: {what}",
         columns=[
             *which,
             *(Column(key=k, title=t, format=".4f", best="max") for k, t in metrics.items()),
         ],
         rows=shown,
-        notes=notes[1:],
+        notes=notes,
     )
     together = Table(
         title="MRR@10 against (1), and all queries together",

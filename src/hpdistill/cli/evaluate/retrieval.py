@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from hpdistill.cli._models import find_source
-from hpdistill.cli.evaluate._bench import Bench
 from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
@@ -139,6 +138,7 @@ def retrieval(
     Vectors are kept, so that a further configuration costs its search only.
     """
     from hpdistill.cli._shared import err, out, print_json, print_table, progress
+    from hpdistill.cli.evaluate._bench import Bench
     from hpdistill.cli.evaluate._retrieval_tables import described, tables_of
     from hpdistill.evaluate import check_plot
     from hpdistill.evaluate.retrieval import (
@@ -179,12 +179,12 @@ def retrieval(
         )
         if bm25:
             rows.append(measure_bm25(task, rows[0]))
-    notes = [described(task), *task.notes, *bench.notes]
-    tables = tables_of(rows, notes)
+    what, notes = described(task), [*task.notes, *bench.notes]
+    tables = tables_of(what, rows, notes)
     # Printed before files are written: what was measured is there whatever becomes of those.
     if as_json:
         print_json("eval retrieval", rows)
-        print_notes(err, notes)
+        print_notes(err, [what, *notes])
     else:
         for table in tables:
             print_table(table)
