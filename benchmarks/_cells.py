@@ -4,9 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from _results import RESULTS
-
-from hpdistill.files import read_json
+from _results import read
 
 TASKS = ("STS12", "STS13", "STS14", "STSBenchmark")
 """The test tasks of which text was at hand."""
@@ -15,7 +13,7 @@ TASK_NAMES = ("STS12", "STS13", "STS14", "STS-B")
 
 def rows_of(name: str) -> list[dict[str, Any]]:
     """The rows of a results file."""
-    rows: list[dict[str, Any]] = read_json(RESULTS / f"{name}.json")["rows"]
+    rows: list[dict[str, Any]] = read(name)["rows"]
     return rows
 
 

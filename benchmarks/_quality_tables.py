@@ -15,9 +15,7 @@ from _cells import (
     table,
     with_spread,
 )
-from _results import RESULTS
-
-from hpdistill.files import read_json
+from _results import read
 
 
 def students() -> str:
@@ -143,7 +141,7 @@ REPRODUCED = {
 
 def ablation(name: str, *, differences: bool = False) -> Callable[[], str]:
     """The table of a grid that `ablate.py` ran."""
-    return lambda: ablated(read_json(RESULTS / f"{name}.json"), differences=differences)
+    return lambda: ablated(read(name), differences=differences)
 
 
 def ablated(result: dict[str, Any], *, differences: bool = False) -> str:
@@ -217,7 +215,7 @@ def whitened() -> str:
 
 def sts_by_width() -> str:
     """STS of the prefixes of students trained for them, and not."""
-    rows = read_json(RESULTS / "prefixes.json")["widths"]
+    rows = read("prefixes")["widths"]
     dims = sorted({row["dim"] for row in rows}, reverse=True)
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):

@@ -1,4 +1,4 @@
-"""Writing a results file."""
+"""Writing a results file, and reading it again."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from hpdistill.files import read_json
 from hpdistill.machine import machine, versions
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,12 @@ def write(name: str, data: str, figures: dict[str, Any], *, command: str = "") -
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return path
+
+
+def read(name: str) -> dict[str, Any]:
+    """What `write` wrote as `results/NAME.json`."""
+    document: dict[str, Any] = read_json(RESULTS / f"{name}.json")
+    return document
 
 
 def command_without_paths(

@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from _cells import pick, rows_of, share, table, with_spread
-from _results import RESULTS
-
-from hpdistill.files import read_json
+from _results import read
 
 
 def search_by_loss() -> str:
     """MRR@10 of students that differ in how they were trained, whole and cut to prefixes."""
-    result = read_json(RESULTS / "retrieval-20k-loss.json")
+    result = read("retrieval-20k-loss")
     found = {(row["model"], row["dim"]): row["mrr10"] for row in result["rows"]}
     lines = []
     for name, title in SEARCHED.items():
