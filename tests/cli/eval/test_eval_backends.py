@@ -48,14 +48,32 @@ def test_sts_of_a_graph_that_is_not_there_says_how_to_get_it(student_dir, static
     assert "it is a static model" in str(result.exception)
 
 
-def test_the_model_in_the_package_is_scored_by_its_name(data):
-    result = hpd("sts", "default", "--backend", "runtime", "--data", data, "--json")
+@pytest.mark.parametrize("options", [(), ("--backend", "runtime"), ("--precision", "int8")])
+def test_the_model_in_the_package_is_scored_by_its_name(data, options):
+    result = hpd("sts", "default", "--data", data, "--dims", "8", "--json", *options)
+    rows = rows_of(result, "eval sts")
+    assert [(row["model"], row["dim"], row["precision"]) for row in rows] == [
+        ("default", 128, "int8"),
+        ("default", 8, "int8"),
+    ]
+
+
+def test_that_the_runtime_runs_what_pytorch_cannot_is_said_once_if_it_was_not_asked_for(data):
+    note = "default is run by the runtime, as PyTorch cannot: it has no model.safetensors"
+    common = ("sts", "default", "--data", data, "--dims", "8")
+    assert hpd(*common).stderr.count(note) == 1
+    assert note not in hpd(*common, "--backend", "runtime").stderr
+
+
+def test_a_model_that_both_can_run_is_run_by_pytorch(exported_dir, data):
+    result = hpd("sts", exported_dir, "--data", data, "--json")
+    assert "run by" not in result.stderr
     (row,) = rows_of(result, "eval sts")
-    assert (row["model"], row["dim"], row["precision"]) == ("default", 128, "int8")
+    assert row["precision"] == "float32"
 
 
-def test_a_model_without_weights_for_pytorch_says_what_runs_it(data):
-    result = hpd("sts", "default", "--data", data)
+def test_pytorch_asked_for_by_name_says_what_else_runs_the_model(data):
+    result = hpd("sts", "default", "--backend", "torch", "--data", data)
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == "PyTorch cannot run default: it has no model.safetensors"
     assert result.exception.hint == "`--backend runtime` runs it."

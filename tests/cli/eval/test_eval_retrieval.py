@@ -169,7 +169,7 @@ def test_what_was_measured_is_printed_even_if_a_file_cannot_be_written(retrieval
         (("--dims", "0"), "not a list of positive whole numbers"),
         (("--option", "ef=3"), "'ef=3' is not ENGINE.NAME=N"),
         (("--doc-encoder", "mpnet"), "none of the models is a distilled one"),
-        (("--compute", "int8"), "torch does not compute in int8"),
+        (("--backend", "torch", "--compute", "int8"), "torch does not compute in int8"),
     ],
 )
 def test_wrong_options_exit_with_2(retrieval, arguments, says):

@@ -129,12 +129,13 @@ class Bench:
         """The encoder, the precision that it computes in, and what decides its vectors."""
         if ModelDirectory.read(source.path).is_static and computing.runs is not Runs.runtime:
             computing = Computing(Runs.runtime, None)
+        computing = computing.settled(source)
         encoder, used = load(source, computing, self._report)
         weights = dict(weights_of(source.path))
         if computing.runs is Runs.torch:
             # An export beside the weights changes nothing here.
             weights = {name: sha for name, sha in weights.items() if ".onnx" not in name}
-        identity = {"weights": weights, "by": computing.runs.value, "in": used}
+        identity = {"weights": weights, "by": str(computing.runs), "in": used}
         return encoder, used, json_hash(identity)
 
 

@@ -52,18 +52,22 @@ class Runs(StrEnum):
 
 
 class Computing(NamedTuple):
-    """A back end, and its precision; None leaves it to the runtime."""
+    """A back end, and its precision."""
 
-    runs: Runs
+    runs: Runs | None
+    """None: PyTorch, or the runtime for a model that PyTorch cannot run."""
     precision: Precision | None
+    """None leaves it to the runtime."""
 
     @classmethod
     def of(
-        cls, runs: Runs, precision: Precision | None, *, option: str = "--precision"
+        cls, runs: Runs | None, precision: Precision | None, *, option: str = "--precision"
     ) -> "Computing":
         """Check what was asked for by an option, and fill in the default."""
         if precision is None:
-            return cls(runs, None if runs is Runs.runtime else runs.precisions[0])
+            return cls(runs, runs.precisions[0] if runs in (Runs.torch, Runs.onnx) else None)
+        if runs is None:
+            runs = next(one for one in (Runs.torch, Runs.runtime) if precision in one.precisions)
         if precision not in runs.precisions:
             allowed = ", ".join(runs.precisions)
             raise typer.BadParameter(
@@ -72,16 +76,31 @@ class Computing(NamedTuple):
             )
         return cls(runs, precision)
 
+    def settled(self, source: "ModelSource") -> "Computing":
+        """Of this model; says so if PyTorch cannot run it."""
+        from hpdistill.cli._shared import err
+        from hpdistill.evaluate import Backend, missing
+
+        if self.runs is not None:
+            return self
+        why = missing(source.path, Backend.torch_float32)
+        if not why or missing(source.path, Backend.runtime):
+            return type(self).of(Runs.torch, None)
+        note = f"{source.name} is run by the runtime, as PyTorch cannot: {why}"
+        err.print(note, markup=False, highlight=False, soft_wrap=True)
+        return type(self)(Runs.runtime, None)
+
 
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Paths, short names or hub ids.")
 ]
 RunsOption = Annotated[
-    Runs,
+    Runs | None,
     typer.Option(
         "--backend",
         help="What runs the models: PyTorch, their exported graph, or the runtime with what it "
         "chooses (also for static models).",
+        show_default="torch, or runtime for a model that torch cannot run",
     ),
 ]
 PrecisionOption = Annotated[
@@ -109,6 +128,11 @@ def parse_numbers(text: str | None, option: str) -> list[int]:
 
 def load(source: "ModelSource", computing: Computing, report: "Report") -> "tuple[Encoder, str]":
     """The encoder, and the precision that it computes in.
+
+    Args:
+        source: Of the model.
+        computing: Settled for it.
+        report: Progress of loading.
 
     Raises:
         UsageError: What was asked for cannot run it.

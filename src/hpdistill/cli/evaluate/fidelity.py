@@ -11,7 +11,6 @@ from hpdistill.cli.evaluate._shared import (
     Models,
     Precision,
     PrecisionOption,
-    Runs,
     RunsOption,
     load,
     print_notes,
@@ -42,7 +41,7 @@ def fidelity(
     ],
     column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
     limit: Annotated[int, typer.Option(min=15, help="Compare at most so many sentences.")] = 2000,
-    backend: RunsOption = Runs.torch,
+    backend: RunsOption = None,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,7 +87,7 @@ def _score_fidelity(
     from hpdistill.evaluate import encode_sentences, evaluate_fidelity
     from hpdistill.projection import Projection
 
-    encoder, _ = load(source, computing, report)
+    encoder, _ = load(source, computing.settled(source), report)
     vectors = encode_sentences(encoder, sentences, report=report)
     target, note = None, ""
     path = source.path / "projection.safetensors"

@@ -14,7 +14,6 @@ from hpdistill.cli.evaluate._shared import (
     JsonOption,
     Models,
     Precision,
-    Runs,
     RunsOption,
     parse_numbers,
     print_notes,
@@ -89,7 +88,7 @@ def retrieval(
             help="Also measure each distilled model with documents by its teacher and projection.",
         ),
     ] = None,
-    backend: RunsOption = Runs.torch,
+    backend: RunsOption = None,
     compute: Annotated[
         Precision | None,
         typer.Option(

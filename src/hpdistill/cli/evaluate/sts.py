@@ -11,7 +11,6 @@ from hpdistill.cli.evaluate._shared import (
     JsonOption,
     Models,
     PrecisionOption,
-    Runs,
     RunsOption,
     load,
     parse_numbers,
@@ -42,7 +41,7 @@ def sts(
         str | None,
         typer.Option(metavar="N,N...", help="Also score these prefixes of each model, as 128,64."),
     ] = None,
-    backend: RunsOption = Runs.torch,
+    backend: RunsOption = None,
     precision: PrecisionOption = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="Score the STS benchmark's development set instead.")
@@ -62,12 +61,13 @@ def sts(
     with progress() as report:
         # All names and widths first: a typo in the last should not cost an hour of the others.
         sources = {model: find_source(model, report) for model in wanted}
+        settled = {model: computing.settled(source) for model, source in sources.items()}
         if prefixes:
             for model in models:
-                check_prefixes(load(sources[model], computing, report)[0], prefixes)
+                check_prefixes(load(sources[model], settled[model], report)[0], prefixes)
         scores = []
         for model, source in sources.items():
-            encoder, used = load(source, computing, report)
+            encoder, used = load(source, settled[model], report)
             widths = [None, *(dim for dim in wanted[model] if dim != encoder.dim)]
             scores += evaluate_sts_prefixes(encoder, tasks, widths, precision=used, report=report)
             del encoder  # before the next is loaded
