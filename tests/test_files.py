@@ -20,7 +20,7 @@ from hpdistill.errors import RunError, StoreError
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
-    check_name,
+    check_place,
     json_hash,
     read_json,
     remove_leftovers,
@@ -218,7 +218,7 @@ def test_a_file_where_a_folder_is_needed_is_said(tmp_path: Path, inner: str) -> 
 @pytest.mark.parametrize("name", ["new", "folder/new", "file", ".", "x" * 240])
 def test_a_name_that_can_be_written_to_is_let_pass(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    check_name(tmp_path / name)
+    check_place(tmp_path / name)
     assert names(tmp_path) == ["file"]
 
 
@@ -237,7 +237,13 @@ def test_a_name_that_cannot_be_written_to_is_said_before_any_work(
     (tmp_path / "file").write_text("")
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(RunError, match=f"cannot write .*{name}: .*{reason}"):
-        check_name(tmp_path / name)
+        check_place(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where root cannot write")
+def test_a_place_where_nothing_can_be_made_is_refused() -> None:
+    with pytest.raises(RunError, match="cannot write /proc/new/model: "):
+        check_place(Path("/proc/new/model"))
 
 
 def test_a_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ __all__ = [
     "alone_in",
     "atomic_directory",
     "atomic_path",
-    "check_name",
+    "check_place",
     "check_work_directory",
     "clear_os_errors",
     "is_temporary",
@@ -76,14 +77,27 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_name(path: Path) -> None:
-    """Refuse a name that nothing can be written to, before anything is computed for it.
+def check_place(path: Path) -> None:
+    """Refuse a place that nothing can be written to, before anything is computed for it.
+
+    A directory is made beside it, or in the nearest directory above it that is there, and removed:
+    permissions alone do not say.
+
+    Args:
+        path: Need not exist, nor what it lies in.
 
     Raises:
-        RunError: It is too long for `atomic_path`, or leads through a file or a circle of links.
+        RunError: Its name is too long for `atomic_path`, or leads through a file or a circle of
+            links; or the system refuses.
     """
     with clear_os_errors(path), suppress(FileNotFoundError):
         Path(f"{path}.{os.getpid()}.tmp").lstat()
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with clear_os_errors(path):
+            Path(tempfile.mkdtemp(prefix=".hpdistill-", dir=above)).rmdir()
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 
 def is_temporary(path: Path) -> bool:

@@ -254,8 +254,13 @@ def _signed(components: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(components * np.sign(largest)[:, None])
 
 
-def check_dim(dim: int, *, width: int, sentences: int) -> None:
+def check_dim(dim: int, *, width: int, sentences: int | None = None) -> None:
     """Refuse a k that PCA cannot give.
+
+    Args:
+        dim: k.
+        width: Of what is projected.
+        sentences: It is fitted on; None: not known yet.
 
     Raises:
         UsageError: Names k and the largest k allowed.
@@ -264,7 +269,7 @@ def check_dim(dim: int, *, width: int, sentences: int) -> None:
         raise UsageError(f"dim is {dim}; allowed: 1 to {width}")
     if dim > width:
         raise UsageError(f"dim {dim} is larger than the teacher's width; allowed: 1 to {width}")
-    if dim > sentences:
+    if sentences is not None and dim > sentences:
         raise UsageError(
             f"dim {dim} needs at least {dim} training sentences, and there are {sentences}",
             hint="Give more sentences, or a smaller --dim.",

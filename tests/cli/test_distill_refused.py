@@ -125,6 +125,29 @@ def test_k_over_the_width(distill, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"dim": 80}, "allowed: 1 to 72"),
+        ({"student": "layers:STUDENT:0,9"}, "9"),
+        ({"student": "shape:from=STUDENT,layers=40"}, "40"),
+        ({"exclude": "no/such/folder"}, "no/such/folder does not exist"),
+        ({"validation_sentences": "no.txt"}, "no.txt does not exist"),
+        ({"store": "file.txt"}, "cannot write file.txt"),
+    ],
+)
+def test_what_was_refused_does_not_stand_in_the_way_of_what_is_right(
+    changes, message, distill, student_dir, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file.txt").touch()
+    changes = {k: str(v).replace("STUDENT", str(student_dir)) for k, v in changes.items()}
+    ended = distill(**changes)
+    assert message in refused(ended)
+    assert "writing sentences" not in ended.err
+    assert distill("--no-export", max_steps=0).code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
         ({"head": "linear"}, "is 'linear'; allowed: ridge, rotation, random"),
         ({"activation": "gelu"}, "activation is 'gelu'; allowed: identity, tanh"),
         ({"precision": "float16"}, "precision is 'float16'; allowed: auto, float32, bfloat16"),

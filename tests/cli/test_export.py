@@ -52,6 +52,7 @@ def test_bad_input_is_one_line(
         ([model, "--sentences", tmp_path / "empty.txt"], "no sentence"),
         ([model, "--sentences", corpus_file, "--out", tmp_path], "exists; --out must name"),
         ([model, "--sentences", corpus_file, "--sts", tmp_path / "none"], "does not exist"),
+        ([model, "--sentences", corpus_file, "--out", corpus_file / "new"], "is a file"),
     ):
         assert message in refused(hpd("export", *arguments))
     assert not (model / "onnx").exists()

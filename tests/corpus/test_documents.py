@@ -106,6 +106,22 @@ def test_a_row_without_the_column_of_those_before_is_an_error(tmp_path: Path, ro
     assert str(fault(source)).startswith(f"{source}, line 2: no column 'text'; columns: ")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "has", "had"),
+    [
+        ({"id": "7"}, {}, "missing", "in id"),
+        ({}, {"id": "1"}, "in id", "missing"),
+        ({"id": "7"}, {"_id": "7"}, "in _id", "in id"),
+    ],
+)
+def test_an_id_that_only_some_documents_have_is_an_error(
+    tmp_path: Path, first: dict[str, str], second: dict[str, str], has: str, had: str
+) -> None:
+    source = jsonl(tmp_path / "a.jsonl", {**first, "text": "a"}, {**second, "text": "b"})
+    said = f"{source}, line 2: the id is {has}, and that of the documents before it is {had}"
+    assert str(fault(source)) == said
+
+
 def test_the_column_of_ids_is_no_text(tmp_path: Path) -> None:
     shoes = write(tmp_path / "a.csv", "sku,title\nA1,red shoes\n")
     assert pairs(shoes, id_column="sku") == [("A1", "red shoes")]

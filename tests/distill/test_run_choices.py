@@ -11,6 +11,7 @@ from hpdistill.corpus import Corpus
 from hpdistill.distill import report_tables
 from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.export.model import TOLERANCE
 from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import WeightedModel
@@ -209,6 +210,17 @@ def test_it_is_said_when_training_was_of_no_use(recipe, store, tmp_path, steps, 
     notes = "\n".join(report_tables(result.rows, result.stages)[0].notes)
     assert ("None of 2 steps" in notes) == said
     assert ("None of 2 steps" in (tmp_path / "run" / "report.md").read_text("utf-8")) == said
+
+
+def test_a_graph_that_was_refused_is_named(recipe, store, tmp_path, monkeypatch):
+    # Nothing agrees so well.
+    monkeypatch.setitem(TOLERANCE, "int8", (1.1, 1.1))
+    result = distill(recipe(training__max_steps=0), tmp_path / "run", store=store, export=True)
+    assert not (result.model / "onnx" / "model_int8.onnx").exists()
+    notes = "\n".join(report_tables(result.rows, result.stages)[0].notes)
+    said = "There is no int8 graph: it disagrees with the student, cosine "
+    assert said in notes
+    assert said in (tmp_path / "run" / "report.md").read_text("utf-8")
 
 
 def test_a_rotated_head_starts_with_the_similarities_of_the_own_pca(recipe, store, tmp_path):

@@ -158,8 +158,9 @@ def test_options_of_searching_are_checked_when_it_is_loaded(tmp_path):
             Index.load(tmp_path, options={"ef_search": value})
 
 
-def test_rescoring_without_kept_vectors():
-    with Index.create(space(), precision="binary") as index:
+@pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
+def test_rescoring_without_kept_vectors(precision):
+    with Index.create(space(), precision=precision) as index:
         index.add(documents(10), VECTORS[:10])
         with pytest.raises(UsageError, match="keeps no vectors to rescore with"):
             index.search(VECTORS[:1], 2, rescore=5)

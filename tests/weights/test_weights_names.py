@@ -38,7 +38,7 @@ def test_an_unrelated_folder_or_file_does_not_hide_a_short_name(tmp_path, monkey
 def test_an_unknown_name_suggests_a_near_one():
     assert refusal("minlm") == (
         "unknown model 'minlm'; allowed: a directory, a hub id (owner/model), "
-        "mpnet, minilm, tinybert, or default to encode, search and evaluate | Did you mean minilm?"
+        "mpnet, minilm, tinybert | Did you mean minilm?"
     )
     assert refusal("all-mpnet-base-v3").endswith("| Did you mean mpnet?")
     assert refusal("zzz").endswith("| ")

@@ -20,7 +20,7 @@ from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import (
     alone_in,
     atomic_directory,
-    check_name,
+    check_place,
     check_work_directory,
     json_hash,
     make_directory,
@@ -143,7 +143,7 @@ def _reduce(
     report: Report,
 ) -> Reduced:
     place = out.resolve()  # `.` has no name to put another beside
-    check_name(place)
+    check_place(place)
     source = resolve(model, report=report)
     contents = content_hashes(corpus.reads)
     inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])

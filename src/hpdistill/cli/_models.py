@@ -89,7 +89,7 @@ def find_source(name: str, report: "Report") -> "ModelSource":
 
     if name == DEFAULT_NAME:
         return ModelSource(name=name, path=DEFAULT, source="package", sha256="")
-    return resolve(name, report=report)
+    return resolve(name, others=[DEFAULT_NAME], report=report)
 
 
 def open_model(name: str, report: "Report") -> OpenModel:

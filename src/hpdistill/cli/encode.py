@@ -122,7 +122,7 @@ def encode(
     """
     from hpdistill.cli._shared import err, print_json, progress
     from hpdistill.cli._shared import out as console
-    from hpdistill.errors import UsageError
+    from hpdistill.errors import CorpusError, UsageError
     from hpdistill.runtime import Encoder
 
     if errors not in _SUBSTITUTES:
@@ -138,6 +138,8 @@ def encode(
     }
     with progress() as report:
         total = _count(source, column, encoding, errors, report)
+        if total == 0 and Path(source).is_file():
+            raise CorpusError(f"{source} has no texts")
         with Encoder.load(
             model,
             precision=model_precision.value,
@@ -285,6 +287,8 @@ def _check_places(
 
     if source != _STANDARD:
         check_source(source, column=column)
+    if column is not None and (source == _STANDARD or _kind(source) == ".txt"):
+        raise UsageError(f"{source} has no columns, so none is called {column!r}")
     if out != _STANDARD:
         check_output(Path(out), overwrite=overwrite)
         if Path(out).exists() and Path(source).exists() and Path(out).samefile(source):

@@ -105,7 +105,7 @@ def index(
         typer.Option(help="Column of the ids. [default: _id or id, else the number of the row]"),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Column of the texts. [default: title and text]")
+        str | None, typer.Option(help="Column of the texts. [default: title, and text or sentence]")
     ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Column to keep; may be repeated.")

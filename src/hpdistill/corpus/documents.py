@@ -107,6 +107,8 @@ class _Columns:
         self._known: set[str] = set()
         self._texts: list[str] = []
         self._chosen = text
+        self._found: str | None = id
+        self._first = True
 
     def document(self, row: _Row, where: str) -> DocumentRow:
         """Take a row apart.
@@ -143,6 +145,15 @@ class _Columns:
             CorpusError: It is missing, or neither text nor a whole number.
         """
         name = self._id or next((name for name in _IDS if name in row.fields), None)
+        if self._first:
+            self._first, self._found = False, name
+        if name != self._found:
+            # A number in its place could be another's id, and would not be found again.
+            has, had = (f"in {one}" if one else "missing" for one in (name, self._found))
+            raise CorpusError(
+                f"{where}: the id is {has}, and that of the documents before it is {had}",
+                hint="--id-column names a column that all of them have.",
+            )
         if name is None:
             return str(row.number)
         if name not in row.fields:

@@ -33,9 +33,9 @@ def report_tables(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> lis
 
     Args:
         rows: Of `measure`.
-        stages: Of the manifest; says whether training was of use.
+        stages: Of the manifest; says whether training was of use, and which graphs there are.
     """
-    tables = [Table(columns=COLUMNS, rows=rows, notes=_notes(stages["training"]["facts"]))]
+    tables = [Table(columns=COLUMNS, rows=rows, notes=_notes(stages))]
     if not any("average_present" in row for row in rows):
         return tables
     present = [task for task in TASKS if any(row.get(task) is not None for row in rows)]
@@ -51,14 +51,21 @@ def report_tables(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> lis
     return [*tables, Table(columns=columns, rows=rows, notes=notes)]
 
 
-def _notes(training: dict[str, Any]) -> list[str]:
-    """What a user should know who sees no gain from training."""
-    if training["steps"] == 0 or training["best_step"] > 0:
-        return []
-    return [
-        f"None of {training['steps']:,} steps found a student more like its teacher than the "
-        "untrained one, which was kept: give more --epochs or more sentences."
+def _notes(stages: dict[str, Any]) -> list[str]:
+    """What a user should know who sees no gain from training, or misses a graph."""
+    notes = []
+    training = stages["training"]["facts"]
+    if training["steps"] > 0 and training["best_step"] == 0:
+        notes.append(
+            f"None of {training['steps']:,} steps found a student more like its teacher than the "
+            "untrained one, which was kept: give more --epochs or more sentences."
+        )
+    refused = stages["export"]["facts"]["refused"] if "export" in stages else {}
+    notes += [
+        f"There is no {precision} graph: it disagrees with the student, {reason}."
+        for precision, reason in refused.items()
     ]
+    return notes
 
 
 def write_report(

@@ -17,7 +17,8 @@ from hpdistill.distill.report import write_report
 from hpdistill.distill.stages import (
     Member,
     base_model,
-    check_before_embedding,
+    check_corpus,
+    check_models,
     corpus_inputs,
     embed,
     filter_copies,
@@ -31,9 +32,9 @@ from hpdistill.distill.students import make_student
 from hpdistill.encoder import Encoder
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
-from hpdistill.files import json_hash
+from hpdistill.files import json_hash, make_directory
 from hpdistill.machine import machine, versions
-from hpdistill.manifest import Manifest, open_run
+from hpdistill.manifest import Manifest, open_run, read_manifest
 from hpdistill.progress import Report, silent
 from hpdistill.recipe import Recipe
 from hpdistill.teacher import EmbeddedCorpus, encoder_identity
@@ -92,6 +93,11 @@ def distill(
     if evaluation is not None:
         load_tasks(evaluation)  # now, not after hours of training
     teacher = members(recipe, report)
+    if overwrite or "teacher" not in ((read_manifest(out) or {}).get("stages", {})):
+        # Before the run begins, whose directory would then refuse the right values.
+        check_models(recipe, teacher, report)
+        if store is not None:
+            make_directory(store)
     header = {
         "recipe": recipe.hash,
         "seed": recipe.seed,
@@ -213,7 +219,7 @@ class _Run:
         return [corpus_hash, identities, self._section("teacher")]
 
     def _embed(self) -> dict[str, Any]:
-        check_before_embedding(self.recipe, self.teacher, self.corpus, self.report)
+        check_corpus(self.recipe, self.corpus)
         sentences = self.whole.count("train") + self.whole.count("validation")
         pairs = zip(self.teacher, self.embedded_whole, strict=True)
         return {

@@ -41,7 +41,8 @@ from hpdistill.weights import ModelSource, resolve
 __all__ = [
     "Member",
     "base_model",
-    "check_before_embedding",
+    "check_corpus",
+    "check_models",
     "corpus_inputs",
     "embed",
     "evenly",
@@ -117,25 +118,30 @@ def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
     return {**inputs, "augmenters": identities}
 
 
-def check_before_embedding(
-    recipe: Recipe, teacher: Sequence[Member], corpus: Corpus, report: Report
-) -> None:
-    """Refuse what could only fail after hours of embedding.
+def check_models(recipe: Recipe, teacher: Sequence[Member], report: Report) -> None:
+    """Refuse what the models rule out, before any text is read.
 
     Raises:
-        UsageError: k is larger than the teacher's width or than the sentences allow, or the
-            student names layers that its model lacks, a shape that it cannot have, or a
-            vocabulary that its tokenizer refuses.
-        CorpusError: Too few sentences to hold some out.
+        UsageError: k is larger than the teacher's width, or the student names layers that its
+            model lacks, a shape that it cannot have, or a vocabulary that its tokenizer refuses.
     """
-    corpus.check_held_out()
-    width = sum(TorchEncoder.load(member.source).dim for member in teacher)
-    fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
-    check_dim(recipe.dim, width=width, sentences=fitted)
+    check_dim(recipe.dim, width=sum(TorchEncoder.load(member.source).dim for member in teacher))
     if recipe.student_spec.static:
         check_vocabulary(read_tokenizer(base_model(recipe, report).path), recipe.static)
     else:
         check_student(recipe.student, recipe.dim, report=report)
+
+
+def check_corpus(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse a corpus that is too small, before hours of embedding it.
+
+    Raises:
+        UsageError: k is larger than the sentences allow.
+        CorpusError: Too few sentences to hold some out.
+    """
+    corpus.check_held_out()
+    fitted = min(corpus.count("train"), recipe.projection.fit_sentences or corpus.count("train"))
+    check_dim(recipe.dim, width=recipe.dim, sentences=fitted)
 
 
 def make_corpus(recipe: Recipe, run: Path, report: Report) -> dict[str, Any]:

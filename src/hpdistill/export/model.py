@@ -24,7 +24,7 @@ from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
-    check_name,
+    check_place,
     clear_os_errors,
     read_json,
     sha256_file,
@@ -107,10 +107,9 @@ def export_model(
         raise UsageError(f"precision is {', '.join(unknown) or 'empty'}; allowed: float32, int8")
     if not sentences:
         raise CorpusError("no sentences to compare the graph with its model on")
-    if out is not None:
-        check_name(out)
-        if out.exists():
-            raise UsageError(f"{out} exists; --out must name a new directory")
+    if out is not None and out.exists():
+        raise UsageError(f"{out} exists; --out must name a new directory")
+    check_place(out or directory / "onnx")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:

@@ -88,7 +88,8 @@ class Choices:
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read recipe {path}: {error}") from error
+            why = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(f"cannot read recipe {path}: {why}") from error
         try:
             return cls.from_toml(text)
         except UsageError as error:

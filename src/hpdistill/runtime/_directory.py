@@ -75,7 +75,7 @@ def find_model(model: str | Path, report: Report) -> tuple[str, Path]:
         # Only here, because it reads and hashes all of the weights, of which a graph needs none.
         from hpdistill.weights import resolve
 
-        source = resolve(name, report=report)
+        source = resolve(name, others=[DEFAULT_NAME], report=report)
         if source.source != "path":
             return name, source.path
         path = source.path

@@ -185,7 +185,7 @@ def check_new(known: Sequence[str]) -> None:
         )
 
 
-def check_depth(k: int, rescore: int | None, engine: Engine, settings: Settings) -> None:
+def check_depth(k: int, rescore: int | None, settings: Settings) -> None:
     """Refuse numbers of hits that cannot be.
 
     Raises:
@@ -202,7 +202,7 @@ def check_depth(k: int, rescore: int | None, engine: Engine, settings: Settings)
         return
     if rescore < k:
         raise UsageError(f"rescore must be k ({k}) or more, not {rescore}")
-    if settings.keep is None and (settings.precision == "binary" or engine == "ivf-pq"):
+    if settings.keep is None:
         raise UsageError(
             "the index keeps no vectors to rescore with",
             hint="Build it with keep='int8' or keep='float32'.",

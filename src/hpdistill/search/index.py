@@ -339,7 +339,7 @@ class Index:
             raise UsageError("the index is closed", hint="Load it again.")
 
     def _checked(self, queries: Embeddings, k: int, rescore: int | None) -> Embeddings:
-        checks.check_depth(k, rescore, self._engine, self._settings)
+        checks.check_depth(k, rescore, self._settings)
         return checks.checked_vectors(queries, self._space.dim, "queries")
 
     def _found(self, queries: Embeddings, k: int, rescore: int | None) -> Found:

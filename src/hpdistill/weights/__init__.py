@@ -6,6 +6,7 @@ and JSON are accepted, and no code from a model directory is ever run. Never imp
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,11 +39,12 @@ class ModelSource:
     """Of `model.safetensors`; where there are several weight files, of the list of their sums."""
 
 
-def resolve(name: str, *, report: Report = silent) -> ModelSource:
+def resolve(name: str, *, others: Sequence[str] = (), report: Report = silent) -> ModelSource:
     """Find a model, fetching it if need be, and check it before anything loads it.
 
     Args:
         name: A directory; a short name (`mpnet`, `minilm`, `tinybert`); or a hub id.
+        others: Names that the caller takes besides, for the message.
         report: Progress of fetching, unpacking and verifying.
 
     Raises:
@@ -57,12 +59,12 @@ def resolve(name: str, *, report: Report = silent) -> ModelSource:
         return _resolve_hub(name, report)
     if re.search(r"[/\\]", name) or name.startswith((".", "~")):
         raise WeightsError(f"no such directory: {name}")
-    allowed = f"allowed: a directory, a hub id (owner/model), {_short_names()}"
+    allowed = ", ".join(["allowed: a directory", "a hub id (owner/model)", _short_names(), *others])
     if name == "default":
         raise WeightsError(f"default, the model in the package, cannot be used here; {allowed}")
     raise WeightsError(
-        f"unknown model {name!r}; {allowed}, or default to encode, search and evaluate",
-        hint=_suggestion(name),
+        f"unknown model {name!r}; {allowed}",
+        hint=_suggestion(name, others),
     )
 
 
@@ -150,7 +152,8 @@ def _resolve_hub(name: str, report: Report) -> ModelSource:
         path = _fetch.from_hub(name, report=report)
     except WeightsError as error:
         raise WeightsError(
-            f"there is no directory {name} here, and {error}", hint=error.hint or _suggestion(name)
+            f"there is no directory {name} here, and {error}",
+            hint=error.hint or _suggestion(name, ()),
         ) from error
     return _checked(name, path, "hub", report)
 
@@ -193,9 +196,10 @@ def _short_names() -> str:
     return ", ".join(model.name for model in KNOWN)
 
 
-def _suggestion(name: str) -> str:
+def _suggestion(name: str, others: Sequence[str]) -> str:
     tail = name.rpartition("/")[2].casefold()
     aliases = {alias.casefold(): model.name for model in KNOWN for alias in model.aliases}
+    aliases |= {other: other for other in others}
     near = difflib.get_close_matches(tail, aliases, n=1)
     return f"Did you mean {aliases[near[0]]}?" if near else ""
 

@@ -178,6 +178,26 @@ def test_wrong_options_exit_with_2(retrieval, arguments, says):
     assert says in " ".join(ended.err.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--keep", "int8"), "keep is int8, and nothing is scored again without rescore"),
+        (("--rescore", "100"), "none of these vectors can be scored again by better ones"),
+        (("--threshold", "3"), "is no file of pairs, so it has no use for threshold"),
+    ],
+)
+def test_an_option_of_no_use_is_refused(retrieval, arguments, says):
+    ended = retrieval("default", *arguments)
+    assert ended.code == 1
+    assert says in ended.err.splitlines()[-1 if "hint" not in ended.err else -2]
+
+
+def test_a_model_that_is_not_so_wide_is_named(retrieval):
+    ended = retrieval("default", "--dims", "300,64,128", "--json", "--no-bm25")
+    assert [row["dim"] for row in json.loads(ended.out)["rows"]] == [128, 64]
+    assert "default has 128 numbers, so it was not measured at 300" in ended.err
+
+
 def test_another_teacher_is_refused_before_anything_is_encoded(
     retrieval, distilled, student_dir, tmp_path
 ):

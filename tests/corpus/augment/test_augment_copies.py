@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpdistill.corpus import exclusion_key
 from hpdistill.corpus.augment import REASONS, Judge, copies, fault, read_copies, write_copies
-from hpdistill.errors import AugmentError, RunError, UsageError
+from hpdistill.errors import AugmentError, CorpusError, RunError, UsageError
 
 
 class Changer:
@@ -245,6 +245,12 @@ def test_a_name_that_is_too_long_is_told_before_any_copy_is_made(tmp_path):
     with pytest.raises(RunError, match="the name is too long"):
         write_copies(TEXTS, augmenter, out)
     assert augmenter.given == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_sentences_are_no_copies(tmp_path):
+    with pytest.raises(CorpusError, match="no sentences to make copies of"):
+        write_copies([], Changer(dogs), tmp_path / "out.jsonl")
     assert list(tmp_path.iterdir()) == []
 
 

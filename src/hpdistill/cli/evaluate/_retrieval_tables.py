@@ -6,7 +6,7 @@ from typing import Any
 from hpdistill.evaluate import Column, Table
 from hpdistill.evaluate.retrieval import RetrievalTask
 
-__all__ = ["described", "tables_of"]
+__all__ = ["described", "passed_over", "tables_of"]
 
 
 def described(task: RetrievalTask) -> str:
@@ -15,6 +15,25 @@ def described(task: RetrievalTask) -> str:
         f"{task.name}: {len(task.query_ids):,} queries, {len(task.document_ids):,} documents, "
         f"{sum(map(len, task.relevant.values())):,} relevant"
     )
+
+
+def passed_over(rows: Sequence[dict[str, Any]], dims: Sequence[int]) -> list[str]:
+    """Which prefixes were asked for of models that are not so wide.
+
+    Args:
+        rows: Of `measure_retrieval`.
+        dims: What was asked for.
+    """
+    widths: dict[str, int] = {}
+    for row in rows:
+        widths[row["model"]] = max(row["dim"], widths.get(row["model"], 0))
+    too_wide = {model: [d for d in dims if d > width] for model, width in widths.items()}
+    return [
+        f"{model} has {widths[model]} numbers, so it was not measured at "
+        f"{', '.join(map(str, wider))}"
+        for model, wider in too_wide.items()
+        if wider
+    ]
 
 
 def tables_of(what: str, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> list[Table]:

@@ -133,12 +133,13 @@ def retrieval(
 ) -> None:
     """Measure search: quality, time and memory of every model, width and precision, one table.
 
-    The first model at its full width, by float32 vectors, is what the others are compared with.
+    The first row is what the others are compared with: the first model at its full width, in the
+    first --precision.
     Vectors are kept, so that a further configuration costs its search only.
     """
     from hpdistill.cli._shared import err, out, print_json, print_table, progress
     from hpdistill.cli.evaluate._bench import Bench
-    from hpdistill.cli.evaluate._retrieval_tables import described, tables_of
+    from hpdistill.cli.evaluate._retrieval_tables import described, passed_over, tables_of
     from hpdistill.evaluate import check_plot
     from hpdistill.evaluate.retrieval import (
         Matrix,
@@ -176,9 +177,10 @@ def retrieval(
         rows = measure_retrieval(
             task, entrants, matrix, threads=threads or available_cores(), report=report
         )
+        notes = [*task.notes, *bench.notes, *passed_over(rows, matrix.dims)]
         if bm25:
             rows.append(measure_bm25(task, rows[0]))
-    what, notes = described(task), [*task.notes, *bench.notes]
+    what = described(task)
     tables = tables_of(what, rows, notes)
     # Printed before files are written: what was measured is there whatever becomes of those.
     if as_json:

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from hpdistill.corpus.augment.filter import REASONS, Judge, fault
 from hpdistill.corpus.cleaning import clean, exclusion_key, text_digest
-from hpdistill.errors import RunError, UsageError
+from hpdistill.errors import CorpusError, RunError, UsageError
 from hpdistill.files import (
     alone_in,
     atomic_path,
-    check_name,
+    check_place,
     check_work_directory,
     clear_os_errors,
     json_hash,
@@ -101,7 +101,7 @@ def check_copies_output(out: Path, *, overwrite: bool) -> None:
     """
     if out.suffix != ".jsonl":
         raise UsageError(f"cannot write {out}: the name must end in .jsonl")
-    check_name(out)
+    check_place(out)
     if out.is_dir():
         raise RunError(f"{out} is a directory; name a file")
     if out.exists() and not overwrite:
@@ -141,6 +141,7 @@ def write_copies(
 
     Raises:
         UsageError: `out` is no `.jsonl`.
+        CorpusError: There are no texts.
         RunError: It is there already, cannot be written, unfinished copies were made otherwise,
             or another process is writing it.
         AugmentError: The augmenter fails; finished blocks are kept.
@@ -171,6 +172,9 @@ def write_copies(
             work.count(block, found)
             blocks += 1
             report(f"copies: {augmenter.name}", summary.sentences, total)
+        if blocks == 0:
+            shutil.rmtree(part, ignore_errors=True)
+            raise CorpusError("no sentences to make copies of")
         with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as handle:
             for number in range(blocks):
                 for line in read_json(part / f"{number:06}.json")["copies"]:

@@ -5,7 +5,7 @@ What was wrong with it and could be left out is counted in its notes, what could
 
 from pathlib import Path
 
-from hpdistill.errors import EvaluationError
+from hpdistill.errors import EvaluationError, UsageError
 from hpdistill.evaluate.retrieval import beir, hub, pairs
 from hpdistill.evaluate.retrieval._files import kind
 from hpdistill.evaluate.retrieval.task import RetrievalTask
@@ -50,11 +50,15 @@ def load_retrieval(
             the line), it cannot be reached, or nothing is left to measure on.
         UsageError: A package that reading it needs is not installed.
     """
+    of_pairs = {"first": first, "second": second, "label": label, "threshold": threshold}
+    path = Path(source)
+    named = [name for name, value in of_pairs.items() if value is not None]
+    if named and not path.is_file() and kind(path) not in pairs.FORMATS:
+        raise UsageError(f"{source} is no file of pairs, so it has no use for {', '.join(named)}")
     if source == hub.QUORA and not Path(source).exists():
         return hub.load_quora(split=split, report=report)
     if source.startswith(hub.MTEB):
         return hub.load_mteb(source.removeprefix(hub.MTEB), split=split, report=report)
-    path = Path(source)
     if path.is_dir():
         return beir.load_beir(path, split=split, report=report)
     if not path.exists():

@@ -97,9 +97,20 @@ class Matrix:
             raise UsageError(
                 f"rescore is {self.rescore}; {DEPTH} answers count, so give {DEPTH} or more"
             )
+        if self.rescore is None and self.keep is not None:
+            raise UsageError(f"keep is {self.keep}, and nothing is scored again without rescore")
+        if self.rescore is not None and not any(
+            setting.rescore for setting in self.settings(width=1)
+        ):
+            raise UsageError(
+                f"rescore is {self.rescore}, and none of these vectors can be scored again by "
+                "better ones: "
+                + ", ".join(f"{engine} {' and '.join(self.precisions)}" for engine in self.engines),
+                hint="It is for int8 and binary vectors, and for ivf-pq.",
+            )
 
     def settings(self, width: int) -> Iterator[Setting]:
-        """Those of an entrant of this width; float32 vectors at full width come first."""
+        """Those of an entrant of this width; the whole width in the first precision comes first."""
         for dim in (width, *sorted((d for d in set(self.dims) if d < width), reverse=True)):
             for engine in self.engines:
                 # ivf-pq compresses in its own way.
