@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from hpdistill.errors import RunError, StoreError
 from hpdistill.files import (
+    alone_in,
     atomic_directory,
     atomic_path,
     check_place,
@@ -244,6 +245,11 @@ def test_a_name_that_cannot_be_written_to_is_said_before_any_work(
 def test_a_place_where_nothing_can_be_made_is_refused() -> None:
     with pytest.raises(RunError, match="cannot write /proc/new/model: "):
         check_place(Path("/proc/new/model"))
+
+
+def test_a_directory_that_another_process_has_just_removed(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="was just finishing"), alone_in(tmp_path / "gone"):
+        pass
 
 
 def test_a_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:

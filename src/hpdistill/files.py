@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +173,18 @@ def alone_in(directory: Path) -> Iterator[None]:
     """
     import fcntl  # not on Windows, where models are read all the same
 
-    with clear_os_errors(directory), (directory / ".lock").open("a") as lock:
+    finishing = f"another process was just finishing in {directory}"
+    with clear_os_errors(directory), ExitStack() as opened:
+        try:
+            lock = opened.enter_context((directory / ".lock").open("a"))
+        except FileNotFoundError as error:
+            raise RunError(finishing, hint="Try again.") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(f"another process is working in {directory}") from error
         if os.fstat(lock.fileno()).st_nlink == 0:
-            raise RunError(f"another process was just finishing in {directory}", hint="Try again.")
+            raise RunError(finishing, hint="Try again.")
         yield
 
 

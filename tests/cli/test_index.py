@@ -13,6 +13,7 @@ import pytest
 from command_ends import hint, refused
 from indexing import DIM, TEXTS, Hpd, found, json_lines, names, row_of
 
+from hpdistill import Encoder
 from hpdistill.projection import fit_pca
 from hpdistill.search import Index
 
@@ -160,6 +161,26 @@ def test_documents_are_added(hpd: Hpd, corpus: Path, tmp_path: Path) -> None:
     with Index.load(out) as index:
         assert len(index) == 5
     assert "index.unfinished" not in names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "made", [("--precision", "int8"), ("--precision", "binary", "--keep", "int8")]
+)
+def test_one_document_does_not_decide_how_the_next_are_stored(
+    made: tuple[str, ...], hpd: Hpd, tmp_path: Path
+) -> None:
+    rows = [{"id": name, "text": text} for name, text in TEXTS.items()]
+    one = json_lines(tmp_path / "one.jsonl", rows[:1])
+    more = json_lines(tmp_path / "more.jsonl", rows[1:])
+    out = tmp_path / "index"
+    assert hpd("index", "default", one, "--out", out, *made).code == 0
+    assert hpd("index", "default", more, "--out", out, "--add").code == 0
+    rescore = 4 if "binary" in made else None
+    assert found(out, [*TEXTS.values()], rescore=rescore) == [*TEXTS]
+    vectors = Encoder.load().encode([*TEXTS.values()])
+    with Index.load(out) as index:
+        scores, _ = index.nearest(vectors, 1, rescore=rescore)
+    assert scores.min() > 0.97
 
 
 def test_overwrite_replaces(hpd: Hpd, corpus: Path, tmp_path: Path) -> None:

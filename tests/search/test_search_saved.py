@@ -1,6 +1,7 @@
 """What is on disk is the old index or the new one, whatever happens."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 from file_limits import largest_file
 from vectors_for_search import clustered, documents, space
 
-from hpdistill.errors import RunError
-from hpdistill.files import is_temporary
-from hpdistill.search import Index
+from hpdistill.errors import RunError, SearchError
+from hpdistill.files import is_temporary, write_json
+from hpdistill.search import Index, _disk
 
 VECTORS = clustered(2000)
 
@@ -155,6 +156,77 @@ def test_what_another_has_saved_meanwhile_is_not_overwritten(tmp_path):
         assert kept.get(["d20"]) == [None]
 
 
+def test_an_index_that_was_removed_and_built_again_is_another(tmp_path):
+    path = tmp_path / "index"
+    with Index.create(space()) as first:
+        first.add(documents(10), VECTORS[:10])
+        first.save(path)
+        shutil.rmtree(path)
+        with Index.create(space()) as second:
+            second.add(documents(10, 20), VECTORS[20:30])
+            second.save(path)
+        with pytest.raises(RunError, match="was changed by another process meanwhile"):
+            first.save(path)
+    with Index.load(path) as kept:
+        assert kept.get(["d0"]) == [None]
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}', "[1]", "no JSON"])
+def test_an_index_json_of_something_else_is_not_overwritten(text, tmp_path):
+    (tmp_path / "index.json").write_text(text)
+    with Index.create(space()) as index:
+        index.add(documents(10), VECTORS[:10])
+        with pytest.raises(RunError, match="is there already and is no index"):
+            index.save(tmp_path)
+        assert (tmp_path / "index.json").read_text() == text
+        # What is left of one of ours may be overwritten.
+        (tmp_path / "generation-000001").mkdir()
+        index.save(tmp_path)
+    with Index.load(tmp_path) as index:
+        assert len(index) == 10
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_ctrl_c_around_the_moment_that_counts(named, tmp_path, monkeypatch):
+    def interrupted(path, value):
+        if named:
+            write_json(path, value)
+        raise KeyboardInterrupt
+
+    with Index.create(space()) as index:
+        index.add(documents(10), VECTORS[:10])
+        index.save(tmp_path)
+        index.add(documents(1, 10), VECTORS[10:11])
+        monkeypatch.setattr(_disk, "write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            index.save(tmp_path)
+    with Index.load(tmp_path) as found:
+        assert len(found) == 10 + named
+        assert found.nearest(VECTORS[:1], 1)[1] == [["d0"]]
+
+
+@pytest.mark.parametrize("saves", [1, 9])
+def test_loading_while_another_saves(saves, tmp_path, monkeypatch):
+    with Index.create(space()) as index:
+        index.add(documents(10), VECTORS[:10])
+        index.save(tmp_path)
+        check, left = _disk._check_files, list(range(saves))
+
+        def check_files(*arguments):
+            check(*arguments)
+            if left:
+                left.pop()
+                index.save(tmp_path)
+
+        monkeypatch.setattr(_disk, "_check_files", check_files)
+        if saves == 1:
+            with Index.load(tmp_path, mmap=False) as found:
+                assert len(found) == 10
+        else:  # for ever, as it seems
+            with pytest.raises(SearchError):
+                Index.load(tmp_path, mmap=False)
+
+
 def test_a_forked_child_leaves_the_index_of_its_parent(tmp_path):
     code = """
 import os, sys
@@ -221,3 +293,5 @@ def test_temporary_files_go_when_it_is_closed(tmp_path, monkeypatch):
     index.close()
     index.close()
     assert not any(tmp_path.iterdir())
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(tmp_path) not in maps.read_text()

@@ -49,7 +49,10 @@ class StaticTable:
         first = 0
         while first < len(lengths):
             last = int(np.searchsorted(ends, starts[first] + most, side="right"))
-            last = max(last, first + 1)
+            if last == first:  # `reduceat` is slow on long rows, and they would all be in memory
+                means[first] = self._sum(tokens.ids[starts[first] : ends[first]], most)
+                first += 1
+                continue
             # "clip" skips a check of each id; they were checked against the table at load.
             rows = self._table.take(
                 tokens.ids[starts[first] : ends[last - 1]], axis=0, mode="clip"
@@ -60,6 +63,12 @@ class StaticTable:
         if means is not vectors:
             vectors[full] = means
         return vectors
+
+    def _sum(self, ids: NDArray[np.int64], most: int) -> NDArray[np.float32]:
+        pieces = (ids[start : start + most] for start in range(0, len(ids), most))
+        sums = [self._table.take(piece, axis=0, mode="clip").sum(axis=0) for piece in pieces]
+        total: NDArray[np.float32] = np.sum(sums, axis=0, dtype=np.float32)
+        return total
 
 
 def read_table(file: Path, *, compact: bool) -> NDArray[np.float32]:

@@ -422,16 +422,17 @@ def _split(texts: Iterable[str], block: int) -> Iterator[list[str]]:
     """
     source = iter(texts)
     found: list[str] = []
-    first = 0
+    first = characters = 0
     while taken := list(islice(source, min(_TEXTS_AT_ONCE, block - len(found)))):
         for index, text in enumerate(taken, start=first + len(found)):
             if not isinstance(text, str):
                 raise UsageError(f"text {index} is of type {type(text).__name__}, not str")
         found += taken
-        if len(found) == block or sum(map(len, found)) > _CHARACTERS_A_BLOCK:
+        characters += sum(map(len, taken))
+        if len(found) == block or characters > _CHARACTERS_A_BLOCK:
             yield found
             first += len(found)
-            found = []
+            found, characters = [], 0
     if found:
         yield found
 

@@ -10,6 +10,7 @@ after that.
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ from hpdistill.search._checks import check_choices, check_search_options, checke
 from hpdistill.search.backend import Backend, Engine, Settings
 from hpdistill.search.space import Space
 
-__all__ = ["Saved", "check_generation", "check_place", "open_index", "save_index"]
+__all__ = ["Saved", "check_place", "check_version", "open_index", "save_index"]
 
 _FORMAT = 2
 _POINTER = "index.json"
@@ -53,29 +54,31 @@ class Saved:
     count: int
 
 
-def save_index(path: Path, saved: Saved, backend: Backend, *, known: int | None) -> int:
+def save_index(path: Path, saved: Saved, backend: Backend, *, known: str | None) -> str:
     """Write an index to a directory; see `Index.save`.
 
     Args:
         path: The directory.
         saved: What to say about the index.
         backend: Writes the files.
-        known: The generation there that the index goes on from; None if from none.
+        known: The version there that the index goes on from; None if from none.
 
     Returns:
-        The generation that it is now.
+        The version that it is now.
 
     Raises:
         RunError: The disk is full, the place cannot be written, it holds something else, or
-            another generation than `known`.
+            another version than `known`.
     """
     check_place(path, overwrite=True)
     make_directory(path)
     with clear_os_errors(path), _alone(path):
-        check_generation(path, known)
+        check_version(path, known)
         remove_leftovers(path)
         number = 1 + max((_number(old) for old in path.glob(f"{_PREFIX}*")), default=0)
         directory = path / f"{_PREFIX}{number:06d}"
+        # Numbers begin anew where an index was removed and built again.
+        token = secrets.token_hex(8)
         try:
             directory.mkdir()
             state = backend.save(directory)
@@ -85,15 +88,18 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: int | None)
                 if file.is_file()
             }
             _sync_directories(directory)
-            write_json(path / _POINTER, _pointer(saved, number, state, files))
+            pointer = {**_pointer(saved, number, state, files), "token": token}
+            write_json(path / _POINTER, pointer)
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            # Ctrl-C may come when index.json names it already.
+            if _token(path) != token:
+                shutil.rmtree(directory, ignore_errors=True)
             raise
         _sync(path)
         for old in path.glob(f"{_PREFIX}*"):
             if old != directory:
                 shutil.rmtree(old, ignore_errors=True)
-    return number
+    return _version(pointer)
 
 
 def check_place(path: Path, *, overwrite: bool) -> None:
@@ -114,19 +120,19 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise RunError(f"{path} exists already", hint="Give another name, --overwrite or --add.")
 
 
-def check_generation(path: Path, known: int | None) -> None:
+def check_version(path: Path, known: str | None) -> None:
     """Refuse a place whose index is not the one that is gone on from.
 
     Args:
         path: Of the index.
-        known: Its generation when it was loaded or saved; None if it was neither.
+        known: Its version when it was loaded or saved; None if it was neither.
 
     Raises:
         RunError: Another process has saved there since.
     """
     if known is None or not (path / _POINTER).exists():
         return
-    if _read(path).get("generation") != known:
+    if _version(_read(path)) != known:
         raise RunError(
             f"the index at {path} was changed by another process meanwhile",
             hint="Nothing was written. Load it again, and add again what is to be added.",
@@ -135,11 +141,11 @@ def check_generation(path: Path, known: int | None) -> None:
 
 def open_index(
     path: Path, *, space: Space | None, mmap: bool, options: Mapping[str, Any]
-) -> tuple[Saved, Backend, int]:
+) -> tuple[Saved, Backend, str]:
     """Open an index; see `Index.load`.
 
     Returns:
-        What is said about it, what searches, and its generation.
+        What is said about it, what searches, and its version.
 
     Raises:
         SearchError: There is none, it is damaged, or of another space.
@@ -155,10 +161,10 @@ def open_index(
         try:
             _check_files(directory, pointer["files"])
             backend = _open(saved, directory, pointer["state"], mmap=mmap)
-            return saved, backend, pointer["generation"]
+            return saved, backend, _version(pointer)
         except (SearchError, FileNotFoundError) as error:
             # Another process may have saved meanwhile, and removed this generation.
-            if not last and _read(path).get("generation") != pointer.get("generation"):
+            if not last and _version(_read(path)) != _version(pointer):
                 continue
             if isinstance(error, SearchError):
                 raise
@@ -264,9 +270,31 @@ def _entry(file: Path) -> dict[str, Any]:
 
 def _is_something_else(path: Path) -> bool:
     """Whether a directory holds anything but an index, or what a killed process left of one."""
-    return not (path / _POINTER).exists() and any(
-        not entry.name.startswith((_PREFIX, _POINTER)) for entry in path.iterdir()
-    )
+    names = [entry.name for entry in path.iterdir()]
+    if _POINTER not in names:
+        return any(not name.startswith((_PREFIX, _POINTER)) for name in names)
+    # A damaged one of ours may be overwritten; one that another program wrote may not.
+    if any(name.startswith(_PREFIX) for name in names):
+        return False
+    try:
+        value = json.loads((path / _POINTER).read_text("utf-8"))
+    except (OSError, ValueError):
+        return True
+    return not (isinstance(value, dict) and value.keys() >= {"format", "generation", "engine"})
+
+
+def _version(pointer: Mapping[str, Any]) -> str:
+    """What tells a saved index from any other that was or will be saved there."""
+    return f"{pointer.get('generation')} {pointer.get('token')}"
+
+
+def _token(path: Path) -> str | None:
+    """That of the index which is there; None if there is none."""
+    try:
+        token: str | None = _read(path).get("token")
+    except SearchError:
+        return None
+    return token
 
 
 def _number(generation: Path) -> int:

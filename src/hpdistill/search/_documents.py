@@ -38,7 +38,7 @@ class Documents:
         mmap: See `Matrix`.
 
     Raises:
-        SearchError: The files are damaged.
+        SearchError: The files are damaged, or cannot be read.
     """
 
     FILE = "documents.sqlite"
@@ -56,6 +56,7 @@ class Documents:
         self._ids = Matrix(directory / "ids.utf8", 1, np.uint8, size, mmap=mmap)
         self._path = directory / self.FILE
         self._using = threading.Lock()
+        self._writable = writable
         mode = "rwc" if writable else "ro&immutable=1"
         with self._clear_errors():
             self._database = sqlite3.connect(
@@ -185,6 +186,8 @@ class Documents:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if not self._writable:
+                raise SearchError(f"cannot read {self._path}: {error}") from error
             raise RunError(
                 f"cannot write {self._path}: {error}",
                 hint="Make room, or set TMPDIR to a directory that has some, and try again.",

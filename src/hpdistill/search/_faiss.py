@@ -35,7 +35,7 @@ def load_faiss() -> Any:  # noqa: ANN401 - a module without types
 
 @contextmanager
 def search_threads(count: int) -> Iterator[None]:
-    """Within the block, searches of this process use so many threads.
+    """Within the block, searches of this thread use so many threads.
 
     Args:
         count: One or more.

@@ -16,7 +16,7 @@ _ENOUGH = 1000
 
 
 def corpus_ranges(vectors: Embeddings, *, dim: int | None = None) -> NDArray[np.float32]:
-    """Ranges of rows from all over a corpus.
+    """Ranges of rows from all over a corpus, made wider where it is too small to show them.
 
     Args:
         vectors: Shape (n, width), float32, of unit length; may be memory-mapped.
@@ -26,7 +26,7 @@ def corpus_ranges(vectors: Embeddings, *, dim: int | None = None) -> NDArray[np.
         Shape (2, dim).
     """
     rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _SAMPLE)).astype(int))
-    return fit_ranges(unit(np.asarray(vectors[rows]), dim=dim))
+    return first_ranges(unit(np.asarray(vectors[rows]), dim=dim))
 
 
 def first_ranges(vectors: Embeddings) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ class Index:
         self._saving = threading.Lock()
         self._closed = False
         # Of each place that it was loaded from or saved to.
-        self._generations: dict[Path, int] = {}
+        self._versions: dict[Path, str] = {}
 
     @classmethod
     def create(
@@ -126,11 +126,11 @@ class Index:
             UsageError: A package is missing, or the engine has no such option of searching.
         """
         path = Path(path)
-        saved, backend, generation = disk.open_index(
+        saved, backend, version = disk.open_index(
             path, space=space, mmap=mmap, options=options or {}
         )
         index = cls(saved.space, saved.engine, saved.settings, backend)
-        index._generations[path.resolve()] = generation
+        index._versions[path.resolve()] = version
         return index
 
     @property
@@ -280,7 +280,7 @@ class Index:
             RunError: Another process has saved to `path` since.
         """
         path = Path(path)
-        disk.check_generation(path, self._generations.get(path.resolve()))
+        disk.check_version(path, self._versions.get(path.resolve()))
 
     def save(self, path: Path) -> None:
         """Write the index to a directory, in the place of the one that may be there.
@@ -301,15 +301,19 @@ class Index:
                 count=self._backend.count(),
             )
             place = path.resolve()
-            self._generations[place] = disk.save_index(
-                path, saved, self._backend, known=self._generations.get(place)
+            self._versions[place] = disk.save_index(
+                path, saved, self._backend, known=self._versions.get(place)
             )
 
     def close(self) -> None:
         """Let go of files and connections; the index cannot be used any more."""
         with self._lock.writing():
+            if self._closed:
+                return
             self._closed = True
             self._backend.close()
+            # Whoever keeps a closed index should not keep the disk space of its maps.
+            del self._backend
 
     def __enter__(self) -> Self:
         return self

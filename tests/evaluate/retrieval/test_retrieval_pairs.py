@@ -127,6 +127,28 @@ def test_takes_only_the_rows_of_the_split(tmp_path: Path) -> None:
         load_retrieval(str(path), split="dev")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "has"), [('"split": "test", ', "", "no"), ("", '"split": "train", ', "a")]
+)
+def test_a_split_that_only_some_rows_have_is_refused(
+    tmp_path: Path, first: str, second: str, has: str
+) -> None:
+    rows = [f'{{{split}"anchor": "a", "positive": "b"}}\n' for split in (first, second)]
+    said = f"line 2: it has {has} split, unlike the line before it"
+    assert said in refused(tmp_path, "".join(rows), "p.jsonl")
+
+
+def test_pairs_that_are_none_are_no_judgements_of_unknown_queries(tmp_path: Path) -> None:
+    task = pairs(tmp_path, "sentence1\tsentence2\tlabel\na\tb\t1\nc\td\t0\n")
+    assert len(task.notes) == 1
+    assert "1 of 2 pairs are duplicates" in task.notes[0]
+
+
+def test_a_label_beyond_all_numbers_is_refused(tmp_path: Path) -> None:
+    row = f'{{"sentence1": "a", "sentence2": "b", "label": {"9" * 400}}}\n'
+    assert "line 1: label is '999" in refused(tmp_path, row, "p.jsonl")
+
+
 def test_pairs_of_nothing_or_of_the_same_are_left_out(tmp_path: Path) -> None:
     task = pairs(tmp_path, "sentence1\tsentence2\na\tb\n\tc\nd\td \n")
     assert answers(task) == {"a": {"b"}}

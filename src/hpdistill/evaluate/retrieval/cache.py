@@ -158,7 +158,7 @@ def _check(path: Path, record: Path, shape: tuple[int, int]) -> dict[str, Any]:
             raise ValueError("the checksum is another")
         if (found := _mapped(path).shape) != shape:
             raise ValueError(f"shape {found}, expected {shape}")
-    except (RunError, OSError, KeyError, TypeError) as error:
+    except (RunError, OSError, EOFError, KeyError, TypeError) as error:
         raise ValueError(f"its record {record.name} is missing or damaged") from error
     return known
 

@@ -69,15 +69,20 @@ def load_pairs(
     except StopIteration:
         raise EvaluationError(f"{path} is empty") from None
     first, second, label = _columns(list(head), first, second, label, f"{path}, line {line}")
-    of_split = "split" in head and "split" not in (first, second, label)
+    may_split = "split" not in (first, second, label)
+    of_split = may_split and "split" in head
 
     ids: dict[str, int] = {}
     pairs: list[tuple[int, str, str, str | float]] = []
     skipped = 0
     for number, row in _all(line, head, rows):
+        where = f"{path}, line {number}"
+        if may_split and ("split" in row) != of_split:
+            raise EvaluationError(
+                f"{where}: it has {'no' if of_split else 'a'} split, unlike the line before it"
+            )
         if of_split and row["split"] != split:
             continue
-        where = f"{path}, line {number}"
         one, other = (_sentence(row, column, where) for column in (first, second))
         skipped += not one or not other or one == other
         for sentence in filter(None, (one, other)):
@@ -111,7 +116,7 @@ def load_pairs(
         path.name.split(".")[0],
         (part, (Text(0, number, "", text) for text, number in texts.items())),
         (part, (Text(0, texts[text], "", text) for text in asked)),
-        (part, [Judgement(line, texts[a], texts[b], int(yes)) for line, a, b, yes in judgements]),
+        (part, [Judgement(line, texts[a], texts[b], 1) for line, a, b, yes in judgements if yes]),
         notes=notes,
         report=report,
     )
@@ -178,7 +183,7 @@ def _label(row: Mapping[str, Any], column: str | None, where: str) -> str | floa
         return str(bool(value)).lower()
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         word = str(value).strip().lower()
         if word not in _YES | _NO:
             raise EvaluationError(
