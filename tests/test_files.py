@@ -247,6 +247,25 @@ def test_a_place_where_nothing_can_be_made_is_refused() -> None:
         check_place(Path("/proc/new/model"))
 
 
+def test_a_directory_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = set()
+    fsync = os.fsync
+
+    def recording(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    with atomic_directory(tmp_path / "model") as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "weights").write_text("1")
+        (temporary / "inner" / "weights").write_text("2")
+    files = [tmp_path / "model" / "weights", tmp_path / "model" / "inner" / "weights"]
+    assert {file.stat().st_ino for file in files} == synced
+
+
 def test_a_directory_that_another_process_has_just_removed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="was just finishing"), alone_in(tmp_path / "gone"):
         pass

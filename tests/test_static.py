@@ -156,6 +156,16 @@ def test_frequent_words_get_tokens_of_their_own() -> None:
     assert {token: after.get_vocab()[token] for token in old} == old
 
 
+def test_words_and_added_tokens_have_ids_of_their_own() -> None:
+    before = word_pieces()
+    before.add_special_tokens(["<mask>"])
+    before.add_tokens(["[NEW]"])
+    after = fit_vocabulary(before, chunks(*TEXTS), StaticRecipe(add_words=2, min_count=2))
+    ids = after.get_vocab(with_added_tokens=True)
+    assert {"spaniel", "poodle", "<mask>", "[NEW]"} <= ids.keys()
+    assert len(set(ids.values())) == len(ids)
+
+
 @pytest.mark.parametrize(("limit", "count", "added"), [(1, 2, 1), (9, 2, 2), (9, 1, 4), (0, 1, 0)])
 def test_words_are_added_up_to_a_number_and_down_to_a_count(
     limit: int, count: int, added: int

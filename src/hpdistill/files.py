@@ -70,6 +70,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             make_directory(temporary)
             yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
@@ -297,6 +300,15 @@ def clear_os_errors(
         reason = str(error).splitlines()[0] if unnumbered else reasons[number or 0]
         full = unnumbered or number in no_room
         raise RunError(f"cannot write {path}: {reason}", hint=hint if full else "") from error
+
+
+def _sync(file: Path) -> None:
+    """Have a file on the disk, not only in memory that a power cut takes."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _writer(path: Path) -> int | None:

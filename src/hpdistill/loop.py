@@ -121,8 +121,8 @@ class Progress:
     seconds: float = 0.0
     """Spent training, over all interrupted parts."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Of each validation: `step`, `loss` (mean since the last), `fidelity` (the score, if there is
-    one), `learning_rate`."""
+    """Of each validation: `step`, `loss` (mean since the last), `score` (if there is one),
+    `learning_rate`."""
 
 
 @dataclass(frozen=True)

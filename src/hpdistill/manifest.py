@@ -69,6 +69,11 @@ class Manifest:
         self._save()
         return {**facts, "hash": key}
 
+    def forget(self, name: str) -> None:
+        """Drop a stage of the recipe before, which this one has not."""
+        if self.stages.pop(name, None) is not None:
+            self._save()
+
     def is_complete(self, name: str, inputs: object) -> bool:
         """Whether a stage was done with these inputs."""
         done = self.stages.get(name)
@@ -116,6 +121,9 @@ def open_run(
         _check_owner(directory, recipe, overwrite=overwrite)
         # Of a killed process: nobody else may be writing here now.
         for leftover in filter(is_temporary, list(directory.rglob("*.tmp"))):
+            # Embeddings are kept in folders there, and another run may be adding to them.
+            if directory / "targets" in leftover.parent.parents:
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             else:

@@ -356,5 +356,7 @@ def _with_vocabulary(tokenizer: Tokenizer, vocabulary: dict[str, int]) -> Tokeni
     # It names special tokens by their old ids, and a static student has no use for them.
     description["post_processor"] = None
     for added in description["added_tokens"]:
-        added["id"] = vocabulary.setdefault(added["content"], len(vocabulary))
+        # Not len(vocabulary): words that were added have ids beyond those of the added tokens.
+        free = 1 + max(vocabulary.values(), default=-1)
+        added["id"] = vocabulary.setdefault(added["content"], free)
     return Tokenizer.from_str(json.dumps(description))

@@ -225,6 +225,15 @@ def test_a_store_is_shared(teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Pa
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.npy")} == shards
 
 
+def test_a_store_that_would_be_replaced_is_refused(
+    teacher_dir: Path, corpus: CorpusRecipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="which is replaced when it is done"):
+        pca(str(teacher_dir), corpus, out, dim=4, store=out / "store")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_of_other_choices_is_replaced_only_if_told_to(
     teacher_dir: Path, corpus: CorpusRecipe, whitened: Path, tmp_path: Path
 ) -> None:

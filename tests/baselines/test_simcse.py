@@ -341,6 +341,15 @@ def test_a_choice_out_of_range_is_named(
         replace(recipe, **changes)
 
 
+def test_a_backbone_that_was_refused_does_not_stand_in_the_way(
+    recipe: SimcseRecipe, tmp_path: Path
+) -> None:
+    backbone = recipe.backbone
+    with pytest.raises(UsageError, match="9"):
+        train_simcse(replace(recipe, backbone=f"layers:{backbone}:0,9"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_static_backbone_is_refused(recipe: SimcseRecipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no transformer to train"):
         train_simcse(replace(recipe, backbone="static:minilm"), tmp_path / "run")

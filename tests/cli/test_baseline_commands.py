@@ -78,6 +78,13 @@ def test_a_training_on_nothing_or_on_both_is_refused(hpd: Hpd, nli: Path, tmp_pa
     assert "pooling is 'max'" in refused(hpd(*command, "--nli", nli, "--pooling", "max"))
 
 
+def test_a_column_of_triplets_is_refused(hpd: Hpd, nli: Path, tmp_path: Path) -> None:
+    ended = hpd(
+        "train", "simcse", "--backbone", "minilm", "--nli", nli, "--column", "x", "--out", tmp_path
+    )
+    assert "--column needs --unsupervised" in refused(ended)
+
+
 def test_a_bad_label_is_one_line_that_says_where(
     hpd: Hpd, student_dir: Path, nli: Path, tmp_path: Path
 ) -> None:

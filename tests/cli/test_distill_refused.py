@@ -110,6 +110,18 @@ def test_fewer_sentences_than_k(distill, sentences, tmp_path):
     assert not list((tmp_path / "run").rglob("*.npy"))
 
 
+def test_a_recipe_beside_the_one_of_the_run(hpd, tmp_path):
+    line = refused(hpd("distill", "--resume", "--recipe", tmp_path / "r.toml", "--out", tmp_path))
+    assert line == "error: --resume goes on with the recipe of the run; leave out --recipe"
+
+
+@pytest.mark.parametrize("option", [{"head": "random"}, {"activation": "tanh"}])
+def test_a_head_for_a_static_student(option, distill, tmp_path):
+    line = refused(distill(student="static", **option))
+    assert "a static student has no head" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_k_of_0(distill, tmp_path):
     assert refused(distill(dim=0)) == "error: dim is 0; allowed: 1 or more"
     assert not (tmp_path / "run").exists()

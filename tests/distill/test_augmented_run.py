@@ -1,6 +1,7 @@
 """A distillation that trains on copies, too: linked, filtered, resumable, and only of its own."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -198,3 +199,13 @@ def test_another_threshold_embeds_nothing_again(finished, recipe, work):
     assert facts["dissimilar"] == 0
     kept = np.load(work / "run2/corpus/kept.npy", allow_pickle=False)
     assert kept.all()
+
+
+def test_a_recipe_without_copies_says_nothing_of_those_that_were_there(
+    finished, recipe, work, tmp_path
+):
+    run = shutil.copytree(finished.model.parent, tmp_path / "run")
+    without = replace(recipe, augment=None)
+    result = distill(without, run, store=work / "store", overwrite=True)
+    assert "copies" not in result.stages
+    assert "copies" not in (run / "model" / "README.md").read_text("utf-8")

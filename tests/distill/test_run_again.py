@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_runs import STAGES, description, distill, manifest, model_files, shards, times
 
 from hpdistill.errors import CorpusError, RunError
+from hpdistill.files import atomic_path
 from hpdistill.projection import Projection
 from hpdistill.recipe import Recipe, WeightedModel
 
@@ -305,6 +307,24 @@ def test_a_manifest_that_is_none_is_refused_and_nothing_lost(overwrite, text, ru
         distill(recipe(dim=4), run, overwrite=overwrite)
     assert f"--store {run / 'targets'}" in raised.value.hint
     assert times(run, "**/*") == before
+
+
+def test_a_store_inside_of_the_run_is_taken(recipe, tmp_path):
+    result = distill(recipe(training__max_steps=0), tmp_path / "run", store=tmp_path / "run/store")
+    assert shards(tmp_path / "run/store")
+    assert result.rows
+
+
+def test_what_another_run_is_adding_to_the_embeddings_is_left_alone(recipe, tmp_path):
+    own = recipe(training__max_steps=0)
+    distill(own, tmp_path / "run")
+    (home,) = (tmp_path / "run" / "targets").glob("teacher-*")
+    with atomic_path(home / "float32" / "more.npy") as temporary:
+        temporary.write_text("half")
+        (tmp_path / "run" / "corpus" / f"x.{os.getpid()}.tmp").write_text("left behind")
+        distill(own, tmp_path / "run")
+        assert temporary.read_text() == "half"
+    assert not list((tmp_path / "run" / "corpus").glob("*.tmp"))
 
 
 def test_an_empty_directory_is_taken(recipe, store, tmp_path):

@@ -1,6 +1,7 @@
 """Kinds of teachers, students and heads, and choices that do not fit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def test_the_anchor_adds_the_untrained_student_to_the_teacher(
     if members == 2:
         assert found[1]["model"] == str(student_dir)
         assert found[1]["weight"] == (1 if anchor is None else anchor)
-    assert any("the target" in row["model"] for row in result.rows) == (members == 2)
+    (target,) = (row["model"] for row in result.rows if "the target" in row["model"])
+    assert (f" + {student_dir}, PCA-8" in target) == (members == 2)
 
 
 def test_a_bare_backbone_is_no_anchor_unless_told(
@@ -118,8 +120,8 @@ def test_no_training_leaves_the_closed_form_head(recipe, store, tmp_path):
 def test_without_an_anchor_the_projected_teacher_is_the_target(centred, recipe, store, tmp_path):
     plain = recipe(anchor=0.0, projection__centred=centred, training__max_steps=0)
     result = distill(plain, tmp_path / "run", store=store)
-    assert result.rows[1]["model"].endswith("PCA-8")
-    assert result.rows[1]["cosine"] == pytest.approx(1, abs=1e-5)
+    assert result.rows[2]["model"].endswith("PCA-8: the target")
+    assert result.rows[2]["cosine"] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_row_is_named_after_the_width_that_it_has(recipe, store, tmp_path):
@@ -210,6 +212,41 @@ def test_it_is_said_when_training_was_of_no_use(recipe, store, tmp_path, steps, 
     notes = "\n".join(report_tables(result.rows, result.stages)[0].notes)
     assert ("None of 2 steps" in notes) == said
     assert ("None of 2 steps" in (tmp_path / "run" / "report.md").read_text("utf-8")) == said
+
+
+def test_a_cheap_alternative_is_plain_pca_whatever_the_target_is(recipe, store, tmp_path):
+    whitened = recipe(anchor=0.0, training__max_steps=0, projection__whitening=0.5)
+    rows = distill(whitened, tmp_path / "whitened", store=store).rows
+    plain = recipe(anchor=0.0, training__max_steps=0, projection__whitening=0.0)
+    expected = distill(plain, tmp_path / "plain", store=store).rows
+    names = [row["model"].rpartition(", ")[2] for row in rows]
+    assert names[1:3] == ["PCA-8", "PCA-8: the target"]
+    assert rows[1]["spearman"] == pytest.approx(expected[1]["spearman"], abs=1e-6)
+    assert rows[2]["spearman"] < rows[1]["spearman"]
+    assert (rows[1]["cosine"], rows[2]["cosine"]) == (None, pytest.approx(1))
+
+
+def test_the_teacher_is_found_from_any_directory(recipe, store, teacher_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(teacher_dir.parent)
+    relative = recipe(teachers=(WeightedModel(model=f"./{teacher_dir.name}"),))
+    distill(replace(relative, training=replace(relative.training, max_steps=0)), tmp_path / "run")
+    assert description(tmp_path / "run")["teacher"][0]["model"] == str(teacher_dir)
+
+
+def test_another_encoder_of_the_same_name_is_measured_anew(
+    recipe, store, teacher_dir, student_dir, tmp_path
+):
+    rows = [
+        distill(
+            recipe(training__max_steps=0),
+            tmp_path / "run",
+            store=store,
+            beside=[TorchEncoder(TorchEncoder.load(str(model)).model, name="other")],
+        ).rows
+        for model in (teacher_dir, student_dir)
+    ]
+    dims = [[row["dim"] for row in found if row["model"] == "other"] for found in rows]
+    assert dims == [[48], [24]]
 
 
 def test_a_graph_that_was_refused_is_named(recipe, store, tmp_path, monkeypatch):

@@ -162,9 +162,29 @@ def test_the_copy_of_a_read_only_model_is_its_owners_to_change(
 
 def test_exporting_again_replaces_what_was_there(model: Path, texts: list[str]) -> None:
     export_model(model, texts)
-    (model / "onnx" / "old.onnx").write_text("of another export")
+    assert len(list((model / "onnx").iterdir())) == 3
     export_model(model, texts, precisions=["float32"])
     assert sorted(path.name for path in (model / "onnx").iterdir()) == ["export.json", "model.onnx"]
+
+
+def test_other_peoples_graphs_stay_where_they_are(model: Path, texts: list[str]) -> None:
+    (model / "onnx").mkdir()
+    (model / "onnx" / "model_O4.onnx").write_text("mine")
+    (model / "onnx" / "model.onnx").write_text("replaced")
+    for _ in range(2):
+        export_model(model, texts, precisions=["float32"])
+        assert (model / "onnx" / "model_O4.onnx").read_text() == "mine"
+    names = {path.name for path in (model / "onnx").iterdir()}
+    assert names == {"model_O4.onnx", "model.onnx", "export.json"}
+    assert agreement(model, texts, "float32").min() > 0.999
+
+
+def test_a_copy_inside_of_the_model_does_not_hold_itself(model: Path, texts: list[str]) -> None:
+    before = contents(model)
+    export_model(model, texts, precisions=["float32"], out=model / "copy")
+    added = {name.partition("/")[2] for name in contents(model) if name.startswith("copy/")}
+    assert added >= before.keys()
+    assert {name for name in added if "copy" in name or "tmp" in name} == set()
 
 
 def test_a_graph_that_disagrees_is_not_written(
@@ -299,6 +319,9 @@ def test_a_static_model_gets_its_table_in_int8(
     refused = export_model(tmp_path / "static", texts, out=tmp_path / "copy")
     assert "allowed: 1.01" in refused.refused["int8"]
     assert not list((tmp_path / "copy").rglob("static_int8.safetensors"))
+    again = export_model(tmp_path / "static", texts, precisions=["float32"])
+    assert again.default == "float32"
+    assert not list((tmp_path / "static").rglob(export_module.STATIC_INT8))
 
 
 def test_a_quantised_table_is_within_half_a_step() -> None:

@@ -84,6 +84,31 @@ def shard_files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.npy"))
 
 
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spiece.model"])
+def test_what_a_tokenizer_is_made_from_is_part_of_the_identity(
+    teacher_dir: Path, name: str, tmp_path: Path
+) -> None:
+    model = shutil.copytree(teacher_dir, tmp_path / "model")
+    whole = encoder_identity(resolve(str(model)))
+    (model / name).write_text("a\nb\n")
+    assert encoder_identity(resolve(str(model))) == whole  # tokenizer.json says it all
+    (model / "tokenizer.json").rename(model / "away")
+    (model / "vocab.json").write_text("{}")
+    first = encoder_identity(resolve(str(model)))
+    (model / name).write_text("b\na\n")
+    assert encoder_identity(resolve(str(model))) != first
+
+
+def test_a_run_in_the_directory_of_a_model_is_no_part_of_it(
+    teacher_dir: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(teacher_dir, tmp_path / "model")
+    before = encoder_identity(resolve(str(model)))
+    (model / "run").mkdir()
+    (model / "run" / "manifest.json").write_text("{}")
+    assert encoder_identity(resolve(str(model))) == before
+
+
 def test_vectors_are_those_of_the_encoder(
     full: tuple[Path, EmbeddedCorpus], corpus: Corpus, teacher: ModelSource
 ) -> None:

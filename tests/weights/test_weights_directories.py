@@ -134,6 +134,10 @@ def test_a_malformed_module_list_is_damaged(model, modules):
         ("config.json", {"text_config": {"auto_map": {"AutoModel": "owner/other--m.Evil"}}}),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["tokenization.Evil", None]}}),
         ("sentence_bert_config.json", {"model_args": {"trust_remote_code": True}}),
+        ("sentence_bert_config.json", {"model_args": {"attn_implementation": "owner/kernel"}}),
+        ("config.json", {"_attn_implementation": "owner/kernel"}),
+        ("config.json", {"attn_implementation": {"text": "owner/kernel"}}),
+        ("config.json", {"use_kernels": True}),
     ],
 )
 def test_settings_that_ask_for_code_are_refused(model, file, change):
@@ -143,6 +147,29 @@ def test_settings_that_ask_for_code_are_refused(model, file, change):
     text = refusal(model)
     assert str(model / file) in text
     assert "code of its own" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_args": {"variant": "other"}},
+        {"model_kwargs": {"subfolder": "other"}},
+        {"tokenizer_args": {"tokenizer_file": "/elsewhere"}},
+        {"tokenizer_name_or_path": "owner/other"},
+    ],
+)
+def test_settings_that_ask_for_other_files_are_refused(model, change):
+    (model / "sentence_bert_config.json").write_text(json.dumps(change))
+    text = refusal(model)
+    assert str(model / "sentence_bert_config.json") in text
+    assert "asks for other files than those that are checked" in text
+
+
+def test_usual_settings_of_loading_are_taken(model):
+    change = {"model_args": {"attn_implementation": "sdpa", "torch_dtype": "float32"}}
+    (model / "sentence_bert_config.json").write_text(json.dumps(change))
+    edit(model / "config.json", _attn_implementation="eager", attn_implementation=None)
+    assert resolve(str(model)).path == model
 
 
 def test_the_activation_of_a_dense_layer_is_one_of_torch(model):
@@ -182,9 +209,11 @@ def test_a_directory_that_is_no_model_is_refused(tmp_path):
     assert "only pickled weights" in refusal(tmp_path / "notes")
 
 
-def test_an_adapter_is_not_a_model(model):
-    (model / "adapter_config.json").write_text("{}")
-    assert "adapter" in refusal(model)
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_adapter_is_not_a_model(model, nested):
+    folder = in_folder(model, "Transformer") if nested else model
+    (folder / "adapter_config.json").write_text("{}")
+    assert f"{folder} holds an adapter" in refusal(model)
 
 
 def test_a_transformer_without_config_is_refused(model):

@@ -144,6 +144,11 @@ def _reduce(
 ) -> Reduced:
     place = out.resolve()  # `.` has no name to put another beside
     check_place(place)
+    if store is not None and store.resolve().is_relative_to(place):
+        raise UsageError(
+            f"the store {store} lies in {out}, which is replaced when it is done",
+            hint="Give a store elsewhere.",
+        )
     source = resolve(model, report=report)
     contents = content_hashes(corpus.reads)
     inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])

@@ -31,11 +31,11 @@ from hpdistill.loop import (
     use_bfloat16,
 )
 from hpdistill.machine import machine, versions
-from hpdistill.manifest import Manifest, open_run
+from hpdistill.manifest import Manifest, open_run, read_manifest
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import HeadRecipe, SimcseRecipe
-from hpdistill.student import build_student, save_student
+from hpdistill.student import build_student, check_student, save_student
 from hpdistill.teacher import encoder_identity, text_hash
 from hpdistill.weights import ModelSource, resolve
 
@@ -92,6 +92,9 @@ def train_simcse(
     """
     development = load_tasks(evaluation, dev=True) if evaluation is not None else None
     base = resolve(recipe.backbone_spec.model, report=report)
+    if overwrite or "training" not in (read_manifest(out) or {}).get("stages", {}):
+        # Before the run begins, whose directory would then refuse the right values.
+        check_student(recipe.backbone, recipe.dim, report=report)
     header = {
         "recipe": recipe.hash,
         "seed": recipe.seed,

@@ -144,10 +144,12 @@ def check_width(path: Path, name: str, width: int, dim: int | None, *, anyway: b
 def weights_of(path: Path) -> Mapping[str, str]:
     """Sha256 of the files of a model that decide its vectors, wherever it lies."""
     from hpdistill.files import sha256_file
+    from hpdistill.weights import vocabulary_files
 
     files = {
         file for pattern in ("*.json", "*.safetensors", "*.onnx*") for file in path.rglob(pattern)
     }
+    files |= {file for folder in (path, *path.rglob("*/")) for file in vocabulary_files(folder)}
     # Rewritten by measurements and by exports that change no weight.
     aside = ("hpd.json", "export.json", "report.json", "embedding_ranges.safetensors")
     return {

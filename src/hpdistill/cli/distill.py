@@ -166,6 +166,7 @@ def distill(
     from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import out as console
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
+    from hpdistill.errors import UsageError
     from hpdistill.manifest import read_manifest
 
     excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
@@ -203,6 +204,10 @@ def distill(
         "training.precision": precision,
     }
     recipe = _recipe(out, recipe_file, {k: v for k, v in given.items() if v is not None}, resume)
+    if recipe.student_spec.static and (head is not None or activation is not None):
+        raise UsageError(
+            "a static student has no head, so that --head and --activation are of no use"
+        )
     if resume:
         places = read_manifest(out) or {}
         store = store or _path(places.get("store"))
@@ -249,6 +254,8 @@ def _recipe(
     base: dict[str, object] = {}
     kept = out / "recipe.toml"
     if resume:
+        if recipe_file is not None:
+            raise UsageError("--resume goes on with the recipe of the run; leave out --recipe")
         if not kept.is_file():
             raise RunError(f"{out} holds no run to resume")
         base = Recipe.load(kept).to_dict()

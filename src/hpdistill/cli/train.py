@@ -162,6 +162,8 @@ def _recipe(
         raise UsageError(
             f"{unwanted} {'does not go with' if unsupervised else 'needs'} --unsupervised"
         )
+    if column is not None and not unsupervised:
+        raise UsageError("--column needs --unsupervised: triplets have columns of their own")
     section = {"sources": given[wanted], **data}
     if unsupervised:
         section["column"] = column

@@ -159,8 +159,10 @@ def _teachers(
     yield _Contender(
         name=label, encoder=whole, vectors=vectors, precision=precision, speed=1 / seconds
     )
+    plain = recipe.projection.settled_whitening(static=recipe.student_spec.static) == 0
+    is_target = plain and len(teacher) == count
     cut = targets
-    if len(teacher) > count:
+    if not is_target:
         cut = teacher_projection(
             embedded[:count],
             known,
@@ -172,11 +174,12 @@ def _teachers(
         encoder=ProjectedEncoder(whole, cut),
         vectors=cut.apply(vectors),
         precision=precision,
-        in_space=len(teacher) == count,
+        in_space=is_target,
     )
-    if len(teacher) > count:
+    if not is_target:
+        members = " + ".join(member.source.name for member in teacher)
         yield _Contender(
-            name=f"{label} + {teacher[-1].source.name}, PCA-{recipe.dim}: the target",
+            name=f"{members}, PCA-{recipe.dim}: the target",
             encoder=ProjectedEncoder(JointEncoder(encoders, weights), targets),
             vectors=targets.apply(side_by_side(own, weights)),
             precision=precision,

@@ -16,6 +16,7 @@ from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import Recipe, prefixes_of
 from hpdistill.student import is_static, save_student
 from hpdistill.teacher import encoder_identity
+from hpdistill.weights import ModelSource
 
 __all__ = ["write_model"]
 
@@ -55,7 +56,7 @@ def write_model(
         "dim": recipe.dim,
         "prefixes": prefixes,
         "teacher": [
-            {"model": m.source.name, "weight": m.weight, **encoder_identity(m.source)}
+            {"model": _to_find(m.source), "weight": m.weight, **encoder_identity(m.source)}
             for m in teacher
         ],
         "projection": {
@@ -78,3 +79,8 @@ def write_model(
         projection.save(temporary / "projection.safetensors")
         recipe.save(temporary / "recipe.toml")
         write_json(temporary / "hpd.json", description)
+
+
+def _to_find(source: ModelSource) -> str:
+    """By what a model is found from any directory."""
+    return str(source.path) if source.source == "path" else source.name

@@ -32,7 +32,7 @@ from hpdistill.distill.students import make_student
 from hpdistill.encoder import Encoder
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
-from hpdistill.files import json_hash, make_directory
+from hpdistill.files import check_place, json_hash
 from hpdistill.machine import machine, versions
 from hpdistill.manifest import Manifest, open_run, read_manifest
 from hpdistill.progress import Report, silent
@@ -40,6 +40,9 @@ from hpdistill.recipe import Recipe
 from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
+
+TOLD_APART = 4
+"""Sentences whose vectors tell encoders apart."""
 
 CODE = 8
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
@@ -97,7 +100,7 @@ def distill(
         # Before the run begins, whose directory would then refuse the right values.
         check_models(recipe, teacher, report)
         if store is not None:
-            make_directory(store)
+            check_place(store / "teacher")
     header = {
         "recipe": recipe.hash,
         "seed": recipe.seed,
@@ -168,8 +171,12 @@ class _Run:
         )["hash"]
         if self.export:
             self._stage("export", training_hash, self._export, "model/onnx/export.json")
+        elif not self.manifest.is_complete("export", [CODE, training_hash]):
+            self.manifest.forget("export")
         content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
-        others = [encoder.name for encoder in self.beside]
+        few = self.corpus.texts("validation", TOLD_APART)
+        # Another model may have the same name, as a new one in the package has.
+        others = [[one.name, one.encode(few).round(3).tolist()] for one in self.beside]
         measured = self._stage(
             "report", [training_hash, content, self.export, others], self._measure
         )
@@ -190,6 +197,7 @@ class _Run:
         """Drop the copies that mean something else; the hash of the stage, if there is one."""
         augment = self.recipe.augment
         if augment is None:
+            self.manifest.forget("copies")
             return teacher_hash
         found = self._stage(
             "copies",

@@ -40,6 +40,7 @@ from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
     "Member",
+    "augmenter_identities",
     "base_model",
     "check_corpus",
     "check_models",
@@ -111,11 +112,22 @@ def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
     inputs = {"recipe": choices, "seed": recipe.seed, "contents": contents}
     if recipe.augment is None:
         return inputs
+    return {**inputs, "augmenters": augmenter_identities(recipe, report)}
+
+
+def augmenter_identities(recipe: Recipe, report: Report) -> list[Any]:
+    """What decides the copies that each method of a recipe makes.
+
+    Raises:
+        AugmentError: There is no such augmenter here.
+    """
+    if recipe.augment is None:
+        return []
     identities = []
     for method in recipe.augment.methods:
         with open_augmenter(method, recipe.augment, seed=recipe.seed, report=report) as augmenter:
             identities.append(augmenter.identity)
-    return {**inputs, "augmenters": identities}
+    return identities
 
 
 def check_models(recipe: Recipe, teacher: Sequence[Member], report: Report) -> None:

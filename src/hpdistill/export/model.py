@@ -350,11 +350,25 @@ def _ranges(
 def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) -> None:
     with atomic_directory(home / "onnx") as temporary:
         shutil.copytree(stage / "onnx", temporary, dirs_exist_ok=True)
+        for file in _foreign(home / "onnx"):
+            if not (temporary / file.name).exists():
+                _copy_file(str(file), str(temporary / file.name))
     for table in stage.rglob(STATIC_INT8):
         with atomic_path(home / table.relative_to(stage)) as temporary:
             shutil.copyfile(table, temporary)
+    for table in list(home.rglob(STATIC_INT8)):
+        if not (stage / table.relative_to(home)).exists():
+            table.unlink()  # of an export before this one
     with atomic_path(home / RANGES) as temporary:
         save_file(ranges, temporary)
+
+
+def _foreign(folder: Path) -> list[Path]:
+    """Files among a model's graphs that no export of ours has written."""
+    described = folder / "export.json"
+    known = read_json(described) if described.is_file() else {}
+    ours = {described.name, *(file["file"] for file in known.get("files", {}).values())}
+    return [file for file in sorted(folder.glob("*")) if file.is_file() and file.name not in ours]
 
 
 def _copy(directory: Path, target: Path, *, weights: bool) -> None:
@@ -363,11 +377,18 @@ def _copy(directory: Path, target: Path, *, weights: bool) -> None:
     Raises:
         RunError: A file cannot be read or written.
     """
-    unwanted = ["onnx", RANGES, STATIC_INT8, *([] if weights else ["*.safetensors"])]
+    patterns = ["onnx", RANGES, STATIC_INT8, *([] if weights else ["*.safetensors"])]
+    unwanted = shutil.ignore_patterns(*patterns)
+
+    def passed_over(folder: str, names: list[str]) -> set[str]:
+        # The copy may be made inside of what is copied.
+        here = {name for name in names if Path(folder, name).resolve() == target.resolve()}
+        return unwanted(folder, names) | here
+
     shutil.copytree(
         directory,
         target,
-        ignore=shutil.ignore_patterns(*unwanted),
+        ignore=passed_over,
         copy_function=_copy_file,
         dirs_exist_ok=True,
     )

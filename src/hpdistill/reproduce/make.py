@@ -17,6 +17,7 @@ from typing import Any
 from hpdistill.baselines import pca, train_simcse, whiten
 from hpdistill.corpus import content_hashes
 from hpdistill.distill import distill
+from hpdistill.distill.stages import augmenter_identities
 from hpdistill.files import atomic_directory, json_hash, make_directory, read_json, write_json
 from hpdistill.progress import Report
 from hpdistill.recipe import (
@@ -180,6 +181,8 @@ def _work(
     if row.hpd is not None:
         distillation = _recipe(planned, below, width, materials)
         inputs |= {"recipe": _without(distillation.to_dict(), "teachers", "student", "corpus")}
+        if identities := augmenter_identities(distillation, report):
+            inputs["augmenters"] = identities
         return inputs, lambda directory: _distil(distillation, directory, materials, report)
     precision = materials.scale.teacher_precision
     inputs |= {"dim": width, "precision": precision}

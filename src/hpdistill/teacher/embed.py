@@ -19,7 +19,7 @@ from hpdistill.progress import Report, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
 from hpdistill.recipe import TeacherRecipe
 from hpdistill.teacher.store import Store, text_hash
-from hpdistill.weights import ModelSource
+from hpdistill.weights import ModelSource, module_folders, vocabulary_files
 
 __all__ = ["EmbeddedCorpus", "embed_corpus", "encoder_identity", "fill"]
 
@@ -62,9 +62,14 @@ class EmbeddedCorpus:
 
 def encoder_identity(source: ModelSource) -> dict[str, str]:
     """What decides an encoder's vectors: hashes of its weights and of its configuration."""
-    # What an export adds to a model changes nothing of it.
+    # What an export adds to a model changes nothing of it; nor does a run in its directory.
     added = ("hpd.json", "export.json")
-    files = sorted(path for path in source.path.rglob("*.json") if path.name not in added)
+    files = sorted(
+        path
+        for folder in module_folders(source.path)
+        for path in (*folder.glob("*.json"), *vocabulary_files(folder))
+        if path.name not in added
+    )
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
     return {"weights": source.sha256, "configuration": json_hash(configuration)}
 

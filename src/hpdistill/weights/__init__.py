@@ -14,6 +14,7 @@ from typing import Literal
 from hpdistill.errors import WeightsError
 from hpdistill.progress import Report, silent
 from hpdistill.weights import _fetch, _inspect
+from hpdistill.weights._inspect import module_folders, vocabulary_files
 from hpdistill.weights._known import KNOWN, KnownModel, Package, find_known
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "is_cached",
     "is_installed",
     "known_models",
+    "module_folders",
     "resolve",
+    "vocabulary_files",
 ]
 
 

@@ -15,7 +15,15 @@ from hpdistill.files import write_json
 from hpdistill.progress import Report
 from hpdistill.weights._known import KnownModel
 
-__all__ = ["check_directory", "check_known", "digest", "is_model_directory", "weights_hash"]
+__all__ = [
+    "check_directory",
+    "check_known",
+    "digest",
+    "is_model_directory",
+    "module_folders",
+    "vocabulary_files",
+    "weights_hash",
+]
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 _WEIGHTS = "model.safetensors"
@@ -52,7 +60,32 @@ _TOKENIZERS = {
 }
 _WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 """Of bytes and code points."""
-_CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
+_CODE_KEYS = (
+    "allow_all_kernels",
+    "auto_map",
+    "custom_pipelines",
+    "kernel_config",
+    "trust_remote_code",
+    "use_kernels",
+)
+_ATTENTION_KEYS = ("_attn_implementation", "attn_implementation")
+_ATTENTION = re.compile(r"eager|sdpa|flex_attention|flash_attention_\d")
+"""Anything else is a kernel that transformers would fetch from the hub and import."""
+_LOADING = re.compile(r"(model|tokenizer|processor|config)_(args|kwargs)")
+_LOADING_KEYS = {
+    "add_pooling_layer",
+    "add_prefix_space",
+    "attn_implementation",
+    "do_lower_case",
+    "dtype",
+    "max_length",
+    "model_max_length",
+    "padding_side",
+    "torch_dtype",
+    "truncation_side",
+    "use_fast",
+}
+"""What a model may say about how it is loaded: not which weights, nor from where."""
 
 
 def is_model_directory(path: Path) -> bool:
@@ -75,13 +108,10 @@ def check_directory(path: Path) -> list[Path]:
             f"{path} is not a model directory: it has neither modules.json nor config.json{also}",
             hint=_CONVERT if also else "Give the folder that directly holds these files.",
         )
-    if (path / "adapter_config.json").is_file():
-        raise WeightsError(
-            f"{path} holds an adapter (adapter_config.json), not a whole model",
-            hint="Merge the adapter into its base model and save that.",
-        )
+    _refuse_adapter(path)
     files: list[Path] = []
     for kind, folder in _modules(path):
+        _refuse_adapter(folder)
         _refuse_code(folder, kind)
         if _KINDS[kind]:
             files += [file for file in _weight_files(folder) if file not in files]
@@ -89,6 +119,19 @@ def check_directory(path: Path) -> list[Path]:
     for file in files:
         _check_safetensors(file)
     return files
+
+
+def module_folders(path: Path) -> list[Path]:
+    """The folders that a loader reads of a checked model: its own, and those of its modules."""
+    return sorted({path, *(folder for _, folder in _modules(path))})
+
+
+def vocabulary_files(folder: Path) -> list[Path]:
+    """What a tokenizer without `tokenizer.json` is made from, but for JSON."""
+    if (folder / "tokenizer.json").is_file():
+        return []
+    patterns = ("vocab.txt", "merges.txt", "*.model", "*.spm")
+    return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
 def weights_hash(root: Path, files: list[Path], stamps: Path | None, report: Report) -> str:
@@ -199,6 +242,14 @@ def _modules(path: Path) -> Iterator[tuple[str, Path]]:
         yield kind, path / place
 
 
+def _refuse_adapter(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file():
+        raise WeightsError(
+            f"{folder} holds an adapter (adapter_config.json), not a whole model",
+            hint="Merge the adapter into its base model and save that.",
+        )
+
+
 def _refuse_code(folder: Path, kind: str) -> None:
     """Refuse settings that make transformers or sentence-transformers import something."""
     if kind == "Transformer" and not (folder / "config.json").is_file():
@@ -209,6 +260,11 @@ def _refuse_code(folder: Path, kind: str) -> None:
             raise WeightsError(
                 f"{file} asks for code of its own ({key})",
                 hint="Code from model directories is never run.",
+            )
+        for key in _detours(settings):
+            raise WeightsError(
+                f"{file} asks for other files than those that are checked ({key})",
+                hint=f"Allowed about loading: {', '.join(sorted(_LOADING_KEYS))}.",
             )
         if kind == "Dense" and file.name == "config.json" and isinstance(settings, dict):
             activation = settings.get("activation_function", "torch.nn.Identity")
@@ -221,10 +277,26 @@ def _refuse_code(folder: Path, kind: str) -> None:
 def _code_keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
     if isinstance(value, dict):
         yield from (key for key in _CODE_KEYS if value.get(key))
+        for key in _ATTENTION_KEYS:
+            chosen = value.get(key)
+            each = chosen.values() if isinstance(chosen, dict) else [chosen]
+            if any(one and not _ATTENTION.fullmatch(str(one)) for one in each):
+                yield key
         value = list(value.values())
     if isinstance(value, list):
         for inner in value:
             yield from _code_keys(inner)
+
+
+def _detours(settings: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    """Settings that make a loader take weights or a tokenizer from elsewhere."""
+    if not isinstance(settings, dict):
+        return
+    if settings.get("tokenizer_name_or_path"):
+        yield "tokenizer_name_or_path"
+    for name, value in settings.items():
+        if _LOADING.fullmatch(name) and isinstance(value, dict):
+            yield from (f"{name}.{key}" for key in value if key not in _LOADING_KEYS)
 
 
 def _weight_files(folder: Path) -> list[Path]:
