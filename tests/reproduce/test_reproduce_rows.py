@@ -243,9 +243,14 @@ def test_a_missing_stand_in_is_told(lab: Lab):
 
 
 def test_models_that_the_user_gives_must_be_there(lab: Lab):
-    supply = Supply(given={"simcse-mpnet": "./nowhere"})
-    with pytest.raises(WeightsError, match="nowhere"):
-        plan(CATALOGUE, ["simcse-mpnet"], supply, labelled=True)
+    # A row is a model as it is; a part of one may only be what a row starts from.
+    for use in ("./nowhere", f"layers:{lab.student}:0"):
+        supply = Supply(given={"simcse-mpnet": use})
+        with pytest.raises(WeightsError, match="no such directory"):
+            plan(CATALOGUE, ["simcse-mpnet"], supply, labelled=True)
+    supply = Supply(given={"nreimers/MiniLM-L6-H384-uncased": f"layers:{lab.student}:0"})
+    (found,) = plan(CATALOGUE, ["simcse-minilm"], supply, labelled=True)
+    assert found.missing == ""
 
 
 def test_copies_are_the_scales_or_those_asked_for():

@@ -63,7 +63,7 @@ def plan(
     found: dict[str, Planned] = {}
     for name in catalogue.with_foundations(names, supply.given):
         row = catalogue.rows[name]
-        given = supply.given_for(name)
+        given = supply.given_for(name, part=False)
         if given is not None:
             found[name] = Planned(row=row, weights=given, given=True, substitutes=(given,))
             continue

@@ -80,8 +80,13 @@ class Supply:
             self._found[wanted] = self._find(wanted)
         return self._found[wanted]
 
-    def given_for(self, name: str) -> Weights | None:
+    def given_for(self, name: str, *, part: bool) -> Weights | None:
         """What the user gave for a name.
+
+        Args:
+            name: Of a row, or of weights that one starts from.
+            part: Whether it may be a part of a model, as a student may: not for a row, which is a
+                model that is measured as it is.
 
         Raises:
             HpdError: It cannot be had.
@@ -89,12 +94,12 @@ class Supply:
         use = self.given.get(name)
         if use is None:
             return None
-        resolve(StudentSpec.parse(use).model, report=self.report)
+        resolve(StudentSpec.parse(use).model if part else use, report=self.report)
         label = use if ":" in use else use.rstrip("/").rpartition("/")[2]
         return Weights(wanted=name, use=use, kind="given", label=label)
 
     def _find(self, wanted: str) -> Weights | Missing:
-        if (given := self.given_for(wanted)) is not None:
+        if (given := self.given_for(wanted, part=True)) is not None:
             return given
         reason = self._reason(wanted)
         if not reason:
