@@ -21,7 +21,7 @@ from hpdistill.files import (
     alone_in,
     atomic_directory,
     atomic_path,
-    check_place,
+    check_writable,
     json_hash,
     read_json,
     remove_leftovers,
@@ -219,7 +219,7 @@ def test_a_file_where_a_folder_is_needed_is_said(tmp_path: Path, inner: str) -> 
 @pytest.mark.parametrize("name", ["new", "folder/new", "file", ".", "x" * 240])
 def test_a_name_that_can_be_written_to_is_let_pass(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
-    check_place(tmp_path / name)
+    check_writable(tmp_path / name)
     assert names(tmp_path) == ["file"]
 
 
@@ -238,13 +238,13 @@ def test_a_name_that_cannot_be_written_to_is_said_before_any_work(
     (tmp_path / "file").write_text("")
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(RunError, match=f"cannot write .*{name}: .*{reason}"):
-        check_place(tmp_path / name)
+        check_writable(tmp_path / name)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where root cannot write")
 def test_a_place_where_nothing_can_be_made_is_refused() -> None:
     with pytest.raises(RunError, match="cannot write /proc/new/model: "):
-        check_place(Path("/proc/new/model"))
+        check_writable(Path("/proc/new/model"))
 
 
 def test_a_directory_is_on_the_disk_before_it_takes_the_place_of_the_old_one(

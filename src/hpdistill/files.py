@@ -19,9 +19,10 @@ __all__ = [
     "alone_in",
     "atomic_directory",
     "atomic_path",
-    "check_place",
     "check_work_directory",
+    "check_writable",
     "clear_os_errors",
+    "is_abandoned",
     "is_temporary",
     "json_hash",
     "make_directory",
@@ -80,7 +81,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_place(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Refuse a place that nothing can be written to, before anything is computed for it.
 
     A directory is made beside it, or in the nearest directory above it that is there, and removed:
@@ -95,7 +96,7 @@ def check_place(path: Path) -> None:
     """
     with clear_os_errors(path), suppress(FileNotFoundError):
         Path(f"{path}.{os.getpid()}.tmp").lstat()
-    above = next(parent for parent in path.absolute().parents if parent.exists())
+    above = next((p for p in path.absolute().parents if p.exists()), path.absolute())
     try:
         with clear_os_errors(path):
             Path(tempfile.mkdtemp(prefix=".hpdistill-", dir=above)).rmdir()
@@ -106,6 +107,12 @@ def check_place(path: Path) -> None:
 def is_temporary(path: Path) -> bool:
     """Whether a file or directory has the name that `atomic_path` gives while it is written."""
     return _writer(path) is not None
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether it has such a name, and no other process that lives here gave it."""
+    pid = _writer(path)
+    return pid is not None and (pid == os.getpid() or not _is_alive(pid))
 
 
 def remove_leftovers(directory: Path) -> None:

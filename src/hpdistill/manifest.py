@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import HpdError, RunError
-from hpdistill.files import is_temporary, json_hash, make_directory, read_json, write_json
+from hpdistill.files import (
+    is_abandoned,
+    is_temporary,
+    json_hash,
+    make_directory,
+    read_json,
+    write_json,
+)
 from hpdistill.recipe import Choices
 
 __all__ = ["Manifest", "open_run", "read_manifest"]
@@ -119,9 +126,9 @@ def open_run(
             raise RunError(f"another process is working in {directory}") from error
         # Again: whoever held the lock may have made it another recipe's.
         _check_owner(directory, recipe, overwrite=overwrite)
-        # Of a killed process: nobody else may be writing here now.
-        for leftover in filter(is_temporary, list(directory.rglob("*.tmp"))):
-            # Embeddings are kept in folders there, and another run may be adding to them.
+        # Of a killed process: nobody else may be writing here now, but to embeddings, which several
+        # runs may share, and whose folders are cleared by themselves.
+        for leftover in filter(is_abandoned, list(directory.rglob("*.tmp"))):
             if directory / "targets" in leftover.parent.parents:
                 continue
             if leftover.is_dir():

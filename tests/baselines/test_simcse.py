@@ -345,7 +345,7 @@ def test_a_backbone_that_was_refused_does_not_stand_in_the_way(
     recipe: SimcseRecipe, tmp_path: Path
 ) -> None:
     backbone = recipe.backbone
-    with pytest.raises(UsageError, match="9"):
+    with pytest.raises(UsageError, match="layer 9 does not exist"):
         train_simcse(replace(recipe, backbone=f"layers:{backbone}:0,9"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

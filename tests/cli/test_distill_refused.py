@@ -138,8 +138,8 @@ def test_k_over_the_width(distill, tmp_path):
     ("changes", "message"),
     [
         ({"dim": 80}, "allowed: 1 to 72"),
-        ({"student": "layers:STUDENT:0,9"}, "9"),
-        ({"student": "shape:from=STUDENT,layers=40"}, "40"),
+        ({"student": "layers:STUDENT:0,9"}, "layer 9 does not exist"),
+        ({"student": "shape:from=STUDENT,layers=40"}, "layers is 40; the source allows 1 to"),
         ({"exclude": "no/such/folder"}, "no/such/folder does not exist"),
         ({"validation_sentences": "no.txt"}, "no.txt does not exist"),
         ({"store": "file.txt"}, "cannot write file.txt"),

@@ -255,7 +255,7 @@ def test_a_graph_that_was_refused_is_named(recipe, store, tmp_path, monkeypatch)
     result = distill(recipe(training__max_steps=0), tmp_path / "run", store=store, export=True)
     assert not (result.model / "onnx" / "model_int8.onnx").exists()
     notes = "\n".join(report_tables(result.rows, result.stages)[0].notes)
-    said = "There is no int8 graph: it disagrees with the student, cosine "
+    said = "There is no export in int8: it disagrees with the student, cosine "
     assert said in notes
     assert said in (tmp_path / "run" / "report.md").read_text("utf-8")
 

@@ -171,9 +171,11 @@ def test_other_peoples_graphs_stay_where_they_are(model: Path, texts: list[str])
     (model / "onnx").mkdir()
     (model / "onnx" / "model_O4.onnx").write_text("mine")
     (model / "onnx" / "model.onnx").write_text("replaced")
-    for _ in range(2):
+    for damage in ("[]", "{"):
         export_model(model, texts, precisions=["float32"])
         assert (model / "onnx" / "model_O4.onnx").read_text() == "mine"
+        (model / "onnx" / "export.json").write_text(damage)
+    export_model(model, texts, precisions=["float32"])
     names = {path.name for path in (model / "onnx").iterdir()}
     assert names == {"model_O4.onnx", "model.onnx", "export.json"}
     assert agreement(model, texts, "float32").min() > 0.999
@@ -319,9 +321,12 @@ def test_a_static_model_gets_its_table_in_int8(
     refused = export_model(tmp_path / "static", texts, out=tmp_path / "copy")
     assert "allowed: 1.01" in refused.refused["int8"]
     assert not list((tmp_path / "copy").rglob("static_int8.safetensors"))
+    other = tmp_path / "static" / "other" / export_module.STATIC_INT8
+    other.parent.mkdir()
+    other.write_text("of another model")
     again = export_model(tmp_path / "static", texts, precisions=["float32"])
     assert again.default == "float32"
-    assert not list((tmp_path / "static").rglob(export_module.STATIC_INT8))
+    assert list((tmp_path / "static").rglob(export_module.STATIC_INT8)) == [other]
 
 
 def test_a_quantised_table_is_within_half_a_step() -> None:

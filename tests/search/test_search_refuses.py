@@ -162,8 +162,10 @@ def test_options_of_searching_are_checked_when_it_is_loaded(tmp_path):
 def test_rescoring_without_kept_vectors(precision):
     with Index.create(space(), precision=precision) as index:
         index.add(documents(10), VECTORS[:10])
-        with pytest.raises(UsageError, match="keeps no vectors to rescore with"):
+        with pytest.raises(UsageError, match="keeps no vectors to rescore with") as refusal:
             index.search(VECTORS[:1], 2, rescore=5)
+        assert ("Leave rescore out" in refusal.value.hint) == (precision == "float32")
+        assert ("keep='int8'" in refusal.value.hint) == (precision == "binary")
 
 
 def test_queries_of_another_space_or_width(index, tmp_path):

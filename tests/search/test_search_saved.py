@@ -197,9 +197,11 @@ def test_ctrl_c_around_the_moment_that_counts(named, tmp_path, monkeypatch):
         index.add(documents(10), VECTORS[:10])
         index.save(tmp_path)
         index.add(documents(1, 10), VECTORS[10:11])
-        monkeypatch.setattr(_disk, "write_json", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            index.save(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(_disk, "write_json", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                index.save(tmp_path)
+        index.check_unchanged(tmp_path)
     with Index.load(tmp_path) as found:
         assert len(found) == 10 + named
         assert found.nearest(VECTORS[:1], 1)[1] == [["d0"]]

@@ -20,8 +20,8 @@ from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import (
     alone_in,
     atomic_directory,
-    check_place,
     check_work_directory,
+    check_writable,
     json_hash,
     make_directory,
     read_json,
@@ -143,7 +143,7 @@ def _reduce(
     report: Report,
 ) -> Reduced:
     place = out.resolve()  # `.` has no name to put another beside
-    check_place(place)
+    check_writable(place)
     if store is not None and store.resolve().is_relative_to(place):
         raise UsageError(
             f"the store {store} lies in {out}, which is replaced when it is done",

@@ -62,7 +62,7 @@ def _notes(stages: dict[str, Any]) -> list[str]:
         )
     refused = stages["export"]["facts"]["refused"] if "export" in stages else {}
     notes += [
-        f"There is no {precision} graph: it disagrees with the student, {reason}."
+        f"There is no export in {precision}: it disagrees with the student, {reason}."
         for precision, reason in refused.items()
     ]
     return notes

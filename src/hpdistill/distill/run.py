@@ -32,7 +32,7 @@ from hpdistill.distill.students import make_student
 from hpdistill.encoder import Encoder
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
-from hpdistill.files import check_place, json_hash
+from hpdistill.files import check_writable, json_hash
 from hpdistill.machine import machine, versions
 from hpdistill.manifest import Manifest, open_run, read_manifest
 from hpdistill.progress import Report, silent
@@ -40,6 +40,9 @@ from hpdistill.recipe import Recipe
 from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
+
+ROWS = 2
+"""Raised when the report has other rows from the same inputs."""
 
 TOLD_APART = 4
 """Sentences whose vectors tell encoders apart."""
@@ -99,8 +102,8 @@ def distill(
     if overwrite or "teacher" not in ((read_manifest(out) or {}).get("stages", {})):
         # Before the run begins, whose directory would then refuse the right values.
         check_models(recipe, teacher, report)
-        if store is not None:
-            check_place(store / "teacher")
+        if store is not None and not store.is_dir():
+            check_writable(store / "teacher")
     header = {
         "recipe": recipe.hash,
         "seed": recipe.seed,
@@ -178,7 +181,7 @@ class _Run:
         # Another model may have the same name, as a new one in the package has.
         others = [[one.name, one.encode(few).round(3).tolist()] for one in self.beside]
         measured = self._stage(
-            "report", [training_hash, content, self.export, others], self._measure
+            "report", [ROWS, training_hash, content, self.export, others], self._measure
         )
         write_report(self.recipe, self.out, measured["rows"], self.manifest.stages, self.evaluation)
         return Distilled(self.out / "model", measured["rows"], self.manifest.stages)

@@ -22,10 +22,10 @@ from hpdistill.encoder import Embeddings, unit
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path, reading_own
 from hpdistill.loop import TokenCache, Trained, checkpoint_directory
-from hpdistill.progress import Report
+from hpdistill.progress import Report, silent
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder
-from hpdistill.recipe import Recipe
+from hpdistill.recipe import AugmentRecipe, Recipe
 from hpdistill.static import (
     check_vocabulary,
     read_tokenizer,
@@ -112,20 +112,22 @@ def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
     inputs = {"recipe": choices, "seed": recipe.seed, "contents": contents}
     if recipe.augment is None:
         return inputs
-    return {**inputs, "augmenters": augmenter_identities(recipe, report)}
+    return {**inputs, "augmenters": augmenter_identities(recipe.augment, recipe.seed, report)}
 
 
-def augmenter_identities(recipe: Recipe, report: Report) -> list[Any]:
-    """What decides the copies that each method of a recipe makes.
+def augmenter_identities(
+    augment: AugmentRecipe | None, seed: int, report: Report = silent
+) -> list[Any]:
+    """What decides the copies that each method makes.
 
     Raises:
         AugmentError: There is no such augmenter here.
     """
-    if recipe.augment is None:
-        return []
-    identities = []
-    for method in recipe.augment.methods:
-        with open_augmenter(method, recipe.augment, seed=recipe.seed, report=report) as augmenter:
+    identities: list[Any] = []
+    if augment is None:
+        return identities
+    for method in augment.methods:
+        with open_augmenter(method, augment, seed=seed, report=report) as augmenter:
             identities.append(augmenter.identity)
     return identities
 

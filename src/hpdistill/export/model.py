@@ -1,11 +1,12 @@
 """Exporting a model directory: graphs, their agreement with the model, and their speed."""
 
+import json
 import shutil
 import stat
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
     atomic_directory,
     atomic_path,
-    check_place,
+    check_writable,
     clear_os_errors,
     read_json,
     sha256_file,
@@ -37,6 +38,7 @@ from hpdistill.runtime import RANGES, STATIC_INT8
 from hpdistill.runtime import Encoder as Runtime
 from hpdistill.runtime.vectors import fit_ranges
 from hpdistill.student import is_static
+from hpdistill.weights import module_folders
 
 __all__ = ["PARITY_SENTENCES", "Exported", "export_model"]
 
@@ -107,9 +109,9 @@ def export_model(
         raise UsageError(f"precision is {', '.join(unknown) or 'empty'}; allowed: float32, int8")
     if not sentences:
         raise CorpusError("no sentences to compare the graph with its model on")
+    check_writable(out or directory / "onnx")
     if out is not None and out.exists():
         raise UsageError(f"{out} exists; --out must name a new directory")
-    check_place(out or directory / "onnx")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:
@@ -356,8 +358,9 @@ def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) ->
     for table in stage.rglob(STATIC_INT8):
         with atomic_path(home / table.relative_to(stage)) as temporary:
             shutil.copyfile(table, temporary)
-    for table in list(home.rglob(STATIC_INT8)):
-        if not (stage / table.relative_to(home)).exists():
+    for folder in module_folders(home):
+        table = folder / STATIC_INT8
+        if table.is_file() and not (stage / table.relative_to(home)).exists():
             table.unlink()  # of an export before this one
     with atomic_path(home / RANGES) as temporary:
         save_file(ranges, temporary)
@@ -366,8 +369,11 @@ def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) ->
 def _foreign(folder: Path) -> list[Path]:
     """Files among a model's graphs that no export of ours has written."""
     described = folder / "export.json"
-    known = read_json(described) if described.is_file() else {}
-    ours = {described.name, *(file["file"] for file in known.get("files", {}).values())}
+    ours = {described.name, "model.onnx", int8_file_name()}
+    # One that cannot be read is replaced like any other.
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        known = json.loads(described.read_text("utf-8"))
+        ours |= {file["file"] for file in known["files"].values()}
     return [file for file in sorted(folder.glob("*")) if file.is_file() and file.name not in ours]
 
 

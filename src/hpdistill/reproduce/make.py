@@ -88,6 +88,15 @@ class Materials:
         }
 
     @cached_property
+    def augmenters(self) -> list[Any]:
+        """What decides the copies of the sentences; empty if there are none.
+
+        Raises:
+            AugmentError: An augmenter is not here, so that not even finished rows can be told.
+        """
+        return augmenter_identities(self.scale.augment, self.seed)
+
+    @cached_property
     def pairs_identity(self) -> dict[str, Any]:
         """What the labelled pairs are."""
         development = [str(self.development)] if self.development is not None else []
@@ -181,8 +190,8 @@ def _work(
     if row.hpd is not None:
         distillation = _recipe(planned, below, width, materials)
         inputs |= {"recipe": _without(distillation.to_dict(), "teachers", "student", "corpus")}
-        if identities := augmenter_identities(distillation, report):
-            inputs["augmenters"] = identities
+        if materials.augmenters:
+            inputs["augmenters"] = materials.augmenters
         return inputs, lambda directory: _distil(distillation, directory, materials, report)
     precision = materials.scale.teacher_precision
     inputs |= {"dim": width, "precision": precision}

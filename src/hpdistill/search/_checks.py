@@ -185,7 +185,7 @@ def check_new(known: Sequence[str]) -> None:
         )
 
 
-def check_depth(k: int, rescore: int | None, settings: Settings) -> None:
+def check_depth(k: int, rescore: int | None, engine: Engine, settings: Settings) -> None:
     """Refuse numbers of hits that cannot be.
 
     Raises:
@@ -203,7 +203,10 @@ def check_depth(k: int, rescore: int | None, settings: Settings) -> None:
     if rescore < k:
         raise UsageError(f"rescore must be k ({k}) or more, not {rescore}")
     if settings.keep is None:
+        better = "keep='int8' or " if settings.precision == "binary" or engine == "ivf-pq" else ""
         raise UsageError(
             "the index keeps no vectors to rescore with",
-            hint="Build it with keep='int8' or keep='float32'.",
+            hint="Leave rescore out: its vectors are whole."
+            if settings.precision == "float32" and engine != "ivf-pq"
+            else f"Build it with {better}keep='float32'.",
         )

@@ -10,7 +10,6 @@ after that.
 import fcntl
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,7 +33,7 @@ from hpdistill.search._checks import check_choices, check_search_options, checke
 from hpdistill.search.backend import Backend, Engine, Settings
 from hpdistill.search.space import Space
 
-__all__ = ["Saved", "check_place", "check_version", "open_index", "save_index"]
+__all__ = ["Saved", "check_place", "check_version", "open_index", "save_index", "version_of"]
 
 _FORMAT = 2
 _POINTER = "index.json"
@@ -54,7 +53,9 @@ class Saved:
     count: int
 
 
-def save_index(path: Path, saved: Saved, backend: Backend, *, known: str | None) -> str:
+def save_index(
+    path: Path, saved: Saved, backend: Backend, *, known: str | None, token: str
+) -> None:
     """Write an index to a directory; see `Index.save`.
 
     Args:
@@ -62,9 +63,8 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: str | None)
         saved: What to say about the index.
         backend: Writes the files.
         known: The version there that the index goes on from; None if from none.
-
-    Returns:
-        The version that it is now.
+        token: For this save alone: by it `version_of` finds the new version, even if Ctrl-C came
+            when index.json named it already.
 
     Raises:
         RunError: The disk is full, the place cannot be written, it holds something else, or
@@ -77,8 +77,6 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: str | None)
         remove_leftovers(path)
         number = 1 + max((_number(old) for old in path.glob(f"{_PREFIX}*")), default=0)
         directory = path / f"{_PREFIX}{number:06d}"
-        # Numbers begin anew where an index was removed and built again.
-        token = secrets.token_hex(8)
         try:
             directory.mkdir()
             state = backend.save(directory)
@@ -91,15 +89,22 @@ def save_index(path: Path, saved: Saved, backend: Backend, *, known: str | None)
             pointer = {**_pointer(saved, number, state, files), "token": token}
             write_json(path / _POINTER, pointer)
         except BaseException:
-            # Ctrl-C may come when index.json names it already.
-            if _token(path) != token:
+            if version_of(path, token) is None:
                 shutil.rmtree(directory, ignore_errors=True)
             raise
         _sync(path)
         for old in path.glob(f"{_PREFIX}*"):
             if old != directory:
                 shutil.rmtree(old, ignore_errors=True)
-    return _version(pointer)
+
+
+def version_of(path: Path, token: str) -> str | None:
+    """The version that was saved with this token, if it is what is there now."""
+    try:
+        pointer = _read(path)
+    except SearchError:
+        return None
+    return _version(pointer) if pointer.get("token") == token else None
 
 
 def check_place(path: Path, *, overwrite: bool) -> None:
@@ -284,17 +289,11 @@ def _is_something_else(path: Path) -> bool:
 
 
 def _version(pointer: Mapping[str, Any]) -> str:
-    """What tells a saved index from any other that was or will be saved there."""
+    """What tells a saved index from any other that was or will be saved there.
+
+    Generations are counted anew where an index was removed and built again.
+    """
     return f"{pointer.get('generation')} {pointer.get('token')}"
-
-
-def _token(path: Path) -> str | None:
-    """That of the index which is there; None if there is none."""
-    try:
-        token: str | None = _read(path).get("token")
-    except SearchError:
-        return None
-    return token
 
 
 def _number(generation: Path) -> int:

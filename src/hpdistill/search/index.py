@@ -1,5 +1,6 @@
 """Documents by their vectors: build, change, save, load, search."""
 
+import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -301,9 +302,12 @@ class Index:
                 count=self._backend.count(),
             )
             place = path.resolve()
-            self._versions[place] = disk.save_index(
-                path, saved, self._backend, known=self._versions.get(place)
-            )
+            token, known = secrets.token_hex(8), self._versions.get(place)
+            try:
+                disk.save_index(path, saved, self._backend, known=known, token=token)
+            finally:
+                if (version := disk.version_of(path, token)) is not None:
+                    self._versions[place] = version
 
     def close(self) -> None:
         """Let go of files and connections; the index cannot be used any more."""
@@ -343,7 +347,7 @@ class Index:
             raise UsageError("the index is closed", hint="Load it again.")
 
     def _checked(self, queries: Embeddings, k: int, rescore: int | None) -> Embeddings:
-        checks.check_depth(k, rescore, self._settings)
+        checks.check_depth(k, rescore, self._engine, self._settings)
         return checks.checked_vectors(queries, self._space.dim, "queries")
 
     def _found(self, queries: Embeddings, k: int, rescore: int | None) -> Found:

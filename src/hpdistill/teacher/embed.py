@@ -62,13 +62,12 @@ class EmbeddedCorpus:
 
 def encoder_identity(source: ModelSource) -> dict[str, str]:
     """What decides an encoder's vectors: hashes of its weights and of its configuration."""
-    # What an export adds to a model changes nothing of it; nor does a run in its directory.
-    added = ("hpd.json", "export.json")
+    # Nothing below that an export or a run adds; and hpd.json says what was measured.
     files = sorted(
         path
         for folder in module_folders(source.path)
         for path in (*folder.glob("*.json"), *vocabulary_files(folder))
-        if path.name not in added
+        if path.name != "hpd.json"
     )
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
     return {"weights": source.sha256, "configuration": json_hash(configuration)}

@@ -23,8 +23,8 @@ from hpdistill.errors import CorpusError, RunError, UsageError
 from hpdistill.files import (
     alone_in,
     atomic_path,
-    check_place,
     check_work_directory,
+    check_writable,
     clear_os_errors,
     json_hash,
     make_directory,
@@ -101,7 +101,7 @@ def check_copies_output(out: Path, *, overwrite: bool) -> None:
     """
     if out.suffix != ".jsonl":
         raise UsageError(f"cannot write {out}: the name must end in .jsonl")
-    check_place(out)
+    check_writable(out)
     if out.is_dir():
         raise RunError(f"{out} is a directory; name a file")
     if out.exists() and not overwrite:

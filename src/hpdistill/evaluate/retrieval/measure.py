@@ -86,7 +86,7 @@ class Matrix:
     engines: Sequence[Engine] = ("flat",)
     precisions: Sequence[Precision] = ("float32",)
     rescore: int | None = None
-    """Search int8 and binary vectors also with so many candidates scored again."""
+    """Search int8 and binary vectors, and by ivf-pq, also with so many candidates scored again."""
     keep: Kept | None = None
     """By what they are: by default int8 vectors for binary ones, and float32 for int8."""
     options: Mapping[Engine, Mapping[str, Any]] = field(default_factory=dict)
