@@ -127,10 +127,8 @@ def open_run(
         # Again: whoever held the lock may have made it another recipe's.
         _check_owner(directory, recipe, overwrite=overwrite)
         # Of a killed process: nobody else may be writing here now, but to embeddings, which several
-        # runs may share, and whose folders are cleared by themselves.
+        # runs may share.
         for leftover in filter(is_abandoned, list(directory.rglob("*.tmp"))):
-            if directory / "targets" in leftover.parent.parents:
-                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             else:

@@ -134,7 +134,7 @@ def test_distill_takes_methods(hpd, source, tmp_path, teacher_dir, student_dir):
         "error: methods is ('wordnet', 'magic'); "
         "allowed: one or more of wordnet, backtranslate, each once"
     )
-    options = ("--augment", "wordnet,backtranslate", "--min-similarity", "0.5")
+    options = ("--augment", "wordnet,backtranslate", "--min-similarity", "0.5", "--dim", "8")
     refused(hpd("distill", *basic, "--out", tmp_path / "run", *options))  # four sentences
     recipe = Recipe.load(tmp_path / "run" / "recipe.toml")
     assert recipe.augment == AugmentRecipe(methods=("wordnet", "backtranslate"), min_similarity=0.5)

@@ -122,7 +122,7 @@ def encode(
     """
     from hpdistill.cli._shared import err, print_json, progress
     from hpdistill.cli._shared import out as console
-    from hpdistill.errors import CorpusError, UsageError
+    from hpdistill.errors import UsageError
     from hpdistill.runtime import Encoder
 
     if errors not in _SUBSTITUTES:
@@ -138,8 +138,6 @@ def encode(
     }
     with progress() as report:
         total = _count(source, column, encoding, errors, report)
-        if total == 0 and Path(source).is_file():
-            raise CorpusError(f"{source} has no texts")
         with Encoder.load(
             model,
             precision=model_precision.value,

@@ -38,7 +38,6 @@ def test_a_file_that_is_there(options, hpd, static, untouched, tmp_path):
         (b"w1\nw2\0\n", (), r"in\.txt, line 2: a NUL byte"),
         (b"w1\nw2\n\xff\n", (), r"in\.txt is not utf-8: invalid start byte at byte 6"),
         (b"w1", ("--encoding", "utf-9"), "encoding is 'utf-9'"),
-        (b"", (), r"in\.txt has no texts"),
         (b"w1", ("--column", "body"), r"in\.txt has no columns, so none is called 'body'"),
         (b"w1", ("--errors", "guess"), "errors is 'guess'; allowed: strict, replace, ignore"),
         (b"w1", ("--dim", "7"), "7"),

@@ -29,7 +29,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, s
     """
     calls: list[tuple[str, str]] = []
 
-    def resolve(name: str, *, report=None):
+    def resolve(name: str, *, others=(), report=None):
         if name not in WIDTHS:
             raise WeightsError(f"unknown model {name!r}")
         return SimpleNamespace(name=name, path=tmp_path / name)

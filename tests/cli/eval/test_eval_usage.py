@@ -22,7 +22,7 @@ from measuring import hpd
         ["speed", "big", "--batch-sizes", "0"],
         ["speed", "big", "--rounds", "0"],
         ["speed", "big", "--backends", "onnx"],
-        ["sts", "big", "--data", ".", "--precision", "int8"],
+        ["sts", "big", "--data", ".", "--backend", "torch", "--precision", "int8"],
         ["sts", "big", "--data", ".", "--backend", "onnx", "--precision", "bfloat16"],
         ["sts", "big", "--data", ".", "--backend", "tensorrt"],
     ],
