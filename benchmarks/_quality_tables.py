@@ -92,7 +92,7 @@ def students() -> str:
             line(
                 "4 layers of 312 numbers cut from `minilm`, distilled to 128",
                 pick(
-                    rows_of("distill-narrow4-128"),
+                    rows_of("distill-narrow4-128-reach"),
                     model="shape:layers=4,width=312,heads=12,ffn=1200,from=minilm, distilled",
                     backend="torch",
                 ),
