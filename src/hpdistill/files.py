@@ -30,6 +30,7 @@ __all__ = [
     "reading_own",
     "remove_leftovers",
     "sha256_file",
+    "sync",
     "text_hash",
     "write_json",
 ]
@@ -73,7 +74,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _sync(file)
+                    sync(file)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
@@ -309,9 +310,9 @@ def clear_os_errors(
         raise RunError(f"cannot write {path}: {reason}", hint=hint if full else "") from error
 
 
-def _sync(file: Path) -> None:
-    """Have a file on the disk, not only in memory that a power cut takes."""
-    handle = os.open(file, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file or directory on the disk, not only in memory that a power cut takes."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

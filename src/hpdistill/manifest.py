@@ -22,7 +22,7 @@ from hpdistill.files import (
 )
 from hpdistill.recipe import Choices
 
-__all__ = ["Manifest", "open_run", "read_manifest"]
+__all__ = ["Manifest", "has_stage", "open_run", "read_manifest"]
 
 _MANIFEST = "manifest.json"
 
@@ -169,6 +169,15 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     ):
         raise RunError(f"{path} is not the manifest of a run", hint=hint)
     return dict(found)
+
+
+def has_stage(directory: Path, name: str) -> bool:
+    """Whether a directory holds a run, of any recipe, that has completed a stage.
+
+    Raises:
+        RunError: As `read_manifest`.
+    """
+    return name in (read_manifest(directory) or {}).get("stages", {})
 
 
 def peak_memory_mb() -> int:

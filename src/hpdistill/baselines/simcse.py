@@ -31,7 +31,7 @@ from hpdistill.loop import (
     use_bfloat16,
 )
 from hpdistill.machine import machine, versions
-from hpdistill.manifest import Manifest, open_run, read_manifest
+from hpdistill.manifest import Manifest, has_stage, open_run
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import HeadRecipe, SimcseRecipe
@@ -92,7 +92,7 @@ def train_simcse(
     """
     development = load_tasks(evaluation, dev=True) if evaluation is not None else None
     base = resolve(recipe.backbone_spec.model, report=report)
-    if overwrite or "training" not in (read_manifest(out) or {}).get("stages", {}):
+    if overwrite or not has_stage(out, "training"):
         # Before the run begins, whose directory would then refuse the right values.
         check_student(recipe.backbone, recipe.dim, report=report)
     header = {

@@ -34,7 +34,7 @@ from hpdistill.evaluate import load_tasks
 from hpdistill.export import PARITY_SENTENCES, export_model
 from hpdistill.files import check_writable, json_hash
 from hpdistill.machine import machine, versions
-from hpdistill.manifest import Manifest, open_run, read_manifest
+from hpdistill.manifest import Manifest, has_stage, open_run
 from hpdistill.progress import Report, silent
 from hpdistill.recipe import Recipe
 from hpdistill.teacher import EmbeddedCorpus, encoder_identity
@@ -99,7 +99,7 @@ def distill(
     if evaluation is not None:
         load_tasks(evaluation)  # now, not after hours of training
     teacher = members(recipe, report)
-    if overwrite or "teacher" not in ((read_manifest(out) or {}).get("stages", {})):
+    if overwrite or not has_stage(out, "teacher"):
         # Before the run begins, whose directory would then refuse the right values.
         check_models(recipe, teacher, report)
         if store is not None and not store.is_dir():
@@ -177,7 +177,7 @@ class _Run:
         elif not self.manifest.is_complete("export", [CODE, training_hash]):
             self.manifest.forget("export")
         content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
-        few = self.corpus.texts("validation", TOLD_APART)
+        few = self.corpus.texts("validation", TOLD_APART) if self.beside else []
         # Another model may have the same name, as a new one in the package has.
         others = [[one.name, one.encode(few).round(3).tolist()] for one in self.beside]
         measured = self._stage(

@@ -25,6 +25,7 @@ from hpdistill.files import (
     make_directory,
     remove_leftovers,
     sha256_file,
+    sync,
     write_json,
 )
 from hpdistill.search import local
@@ -92,7 +93,7 @@ def save_index(
             if version_of(path, token) is None:
                 shutil.rmtree(directory, ignore_errors=True)
             raise
-        _sync(path)
+        sync(path)
         for old in path.glob(f"{_PREFIX}*"):
             if old != directory:
                 shutil.rmtree(old, ignore_errors=True)
@@ -266,7 +267,7 @@ def _check_files(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> Non
 
 def _entry(file: Path) -> dict[str, Any]:
     """Sync a file and describe it."""
-    _sync(file)
+    sync(file)
     size = file.stat().st_size
     if size <= _SMALL or file.name == Approximate.FILE:
         return {"bytes": size, "sha256": sha256_file(file)}
@@ -316,12 +317,4 @@ def _alone(path: Path) -> Iterator[None]:
 def _sync_directories(directory: Path) -> None:
     for path in (*directory.rglob("*"), directory, directory.parent):
         if path.is_dir():
-            _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            sync(path)
