@@ -30,6 +30,8 @@ class CorpusSummary:
     validation: int
     text_hash: str
     """Sha256 over all texts in order, and their split, in hexadecimal."""
+    files: dict[str, str]
+    """Sha256 of each file, in hexadecimal, by its name."""
 
     @property
     def read(self) -> int:
@@ -47,6 +49,7 @@ class CorpusSummary:
             "train": self.train,
             "validation": self.validation,
             "text_hash": self.text_hash,
+            "files": self.files,
             "read": self.read,
             "kept": self.train + self.validation,
             "dropped": self.dropped,

@@ -11,7 +11,7 @@ from hpdistill.corpus._draw import Draw
 from hpdistill.corpus._stream import CleanStream
 from hpdistill.corpus._summary import CorpusSummary, SourceSummary, total_dropped
 from hpdistill.corpus._writing import write_splits, write_spool
-from hpdistill.corpus.store import SUMMARY
+from hpdistill.corpus.store import SUMMARY, checksums
 from hpdistill.errors import CorpusError
 from hpdistill.files import write_json
 from hpdistill.progress import Report, silent
@@ -61,6 +61,7 @@ def build_corpus(
         train=draw.kept - draw.validation,
         validation=draw.validation,
         text_hash=text_hash,
+        files=checksums(out),
     )
     write_json(out / SUMMARY, summary.to_dict())
     return summary

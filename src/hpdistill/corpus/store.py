@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hpdistill.errors import CorpusError, RunError, UsageError
 from hpdistill.extras import extra
-from hpdistill.files import json_hash, read_json
+from hpdistill.files import json_hash, read_json, sha256_file
 
-__all__ = ["SPLITS", "SUMMARY", "Copies", "Corpus", "Split"]
+__all__ = ["SPLITS", "SUMMARY", "Copies", "Corpus", "Split", "checksums"]
 
 Split: TypeAlias = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -59,15 +59,21 @@ class Corpus:
             corpus = cls(directory, {**summary})
             counts = {split: int(summary[split]) for split in SPLITS}
             str(summary["text_hash"])
+            # Corpora of the first versions have none.
+            expected = dict(summary.get("files", {}))
         except FileNotFoundError as error:
             raise CorpusError(f"{directory} holds no corpus: {SUMMARY} is missing") from error
         except (RunError, KeyError, TypeError, ValueError) as error:
             raise _damaged(directory / SUMMARY, error) from error
         for split, count in counts.items():
+            path = corpus._path(split)
             with corpus._reader(split) as file:
+                # Parquet has checksums of its pages, but none of their headers or of the schema.
+                if path.name in expected and sha256_file(path) != expected[path.name]:
+                    raise _damaged(path, f"its sha256 is not the one that {SUMMARY} names")
                 if file.metadata.num_rows != count:
                     raise _damaged(
-                        corpus._path(split),
+                        path,
                         f"it holds {file.metadata.num_rows} sentences, {SUMMARY} says {count}",
                     )
         return corpus
@@ -191,6 +197,12 @@ class Corpus:
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _damaged(path, error) from error
+
+
+def checksums(directory: Path) -> dict[str, str]:
+    """Sha256 of the file of every split of a corpus, in hexadecimal, by the file's name."""
+    names = [f"{split}.parquet" for split in SPLITS]
+    return {name: sha256_file(directory / name) for name in names}
 
 
 def _damaged(path: Path, reason: object) -> CorpusError:

@@ -11,7 +11,7 @@ from hpdistill.corpus.augment.build import open_augmenter
 from hpdistill.corpus.augment.copies import read_copies, write_copies
 from hpdistill.corpus.cleaning import exclusion_key, text_digest
 from hpdistill.corpus.exclusion import excluded_keys
-from hpdistill.corpus.store import SUMMARY, Corpus
+from hpdistill.corpus.store import SUMMARY, Corpus, checksums
 from hpdistill.extras import extra
 from hpdistill.files import atomic_path, json_hash, read_json, write_json
 from hpdistill.progress import Report, silent
@@ -90,6 +90,7 @@ def add_copies(
         "originals": corpus.count("train"),
         "copies": summaries,
         "text_hash": json_hash([corpus.text_hash, added[1]]),
+        "files": checksums(directory),
     }
     write_json(directory / SUMMARY, summary)
     return summary
