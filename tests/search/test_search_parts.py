@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpdistill.search import _products
+from hpdistill.search import Document, _products
+from hpdistill.search._documents import Documents
 from hpdistill.search._matrix import Matrix
 from hpdistill.search._products import Products
 
@@ -103,3 +104,13 @@ def test_rows_in_a_file_are_those_of_an_array(tmp_path_factory, steps, mmap, see
         for check in (rows, opened()):
             assert check.rows == len(model)
             np.testing.assert_array_equal(check.take(np.arange(len(model))), model)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4095, 4096, 9000])
+def test_ids_of_many_hits_are_in_their_order(tmp_path, count):
+    ids = ["", "é", *(f"document {number}" for number in range(50))]
+    documents = Documents(tmp_path)
+    documents.add([Document(id=one, text="") for one in ids])
+    numbers = np.random.default_rng(0).integers(0, len(ids), count)
+    assert documents.ids(numbers) == [ids[number] for number in numbers]
+    documents.close()

@@ -23,6 +23,8 @@ _TABLE = """CREATE TABLE IF NOT EXISTS documents (
 )"""
 _AT_ONCE = 900
 """Values in one SQL statement: every build of SQLite takes so many."""
+_MANY = 4096
+"""Ids from so many on are read once each: to find those that occur again then costs less."""
 
 
 class Documents:
@@ -130,6 +132,14 @@ class Documents:
 
     def ids(self, numbers: NDArray[np.int64]) -> list[str]:
         """Ids by number; of one dimension."""
+        if len(numbers) < _MANY:
+            return self._read_ids(numbers)
+        # The queries of a batch find the same documents again and again.
+        distinct, places = np.unique(numbers, return_inverse=True)
+        found: list[str] = np.array(self._read_ids(distinct), object)[places].tolist()
+        return found
+
+    def _read_ids(self, numbers: NDArray[np.int64]) -> list[str]:
         ends = self._ends.array[:, 0]
         starts = np.where(numbers > 0, ends[numbers - 1], 0)
         stored = self._ids.array.data.cast("B") if self._ids.rows else memoryview(b"")
