@@ -241,8 +241,12 @@ def left_out() -> str:
         without, start = row["kinds"], row["kinds_at_start"][kind]
         gains = {name: value - whole["kinds"][name] for name, value in without.items()}
         others = statistics.fmean(gain for name, gain in gains.items() if name != kind)
+        lost = [
+            whole["kinds_by_seed"][seed][kind] - by_kind[kind]
+            for seed, by_kind in row["kinds_by_seed"].items()
+        ]
         four = [start, without[kind], whole["kinds_at_start"][kind], whole["kinds"][kind]]
-        cells = [*(f"{value:.4f}" for value in four), f"{gains[kind]:+.4f}", f"{others:+.4f}"]
-        lines.append([kind, *cells, f"{row['dev']['mean']:.2f}"])
+        cells = [*(f"{value:.4f}" for value in four), with_spread(lost, digits=4), f"{others:+.4f}"]
+        lines.append([kind, *cells, with_spread(list(row["dev"]["by_seed"].values()), digits=2)])
     own = ["its head solved", "trained", "with it: head solved", "trained"]
     return table(["left out", *own, "lost", "other kinds", "dev"], lines)

@@ -296,16 +296,20 @@ def table(grid: dict[str, Any], place: Path, drawn: Path) -> list[dict[str, Any]
                 "better": sum(difference > 0 for difference in paired),
             }
         for name in ("kinds", "kinds_at_start"):
-            by_seed = [one[name] for one in own.values() if name in one]
+            by_seed = {str(seed): one[name] for seed, one in own.items() if name in one}
             if by_seed:
-                row[name] = {
-                    kind: statistics.fmean(one[kind] for one in by_seed) for kind in by_seed[0]
-                }
+                row[name] = mean_of_kinds(list(by_seed.values()))
+                row[f"{name}_by_seed"] = by_seed
         row["training_seconds"] = (
             statistics.fmean(one["training_seconds"] for one in own.values()) if own else None
         )
         rows.append(row)
     return rows
+
+
+def mean_of_kinds(by_seed: list[dict[str, float]]) -> dict[str, float]:
+    """Of each kind, over seeds."""
+    return {kind: statistics.fmean(one[kind] for one in by_seed) for kind in by_seed[0]}
 
 
 def beside(grid: dict[str, Any], place: Path) -> list[dict[str, Any]]:
