@@ -68,7 +68,7 @@ def encode(
         typer.Argument(
             metavar="IN",
             help="File of texts: .txt, .jsonl, .csv, .tsv (each also .gz), .parquet; "
-            "- reads lines from standard input.",
+            "hf:DATASET, allnli or pydoc, as for distilling; - reads lines from standard input.",
         ),
     ],
     out: Annotated[
@@ -279,14 +279,15 @@ def _check_places(
     source: str, out: str, *, column: str | None, overwrite: bool, as_json: bool
 ) -> None:
     """Refuse, before a model is loaded, what cannot be read or written."""
-    from hpdistill.corpus.readers import check_source
+    from hpdistill.corpus.readers import check_column, check_source, refuse_columns
     from hpdistill.errors import UsageError
     from hpdistill.vectorfile import check_output
 
     if source != _STANDARD:
         check_source(source, column=column)
-    if column is not None and (source == _STANDARD or _kind(source) == ".txt"):
-        raise UsageError(f"{source} has no columns, so none is called {column!r}")
+        check_column(source, column)
+    else:
+        refuse_columns("standard input", [column])
     if out != _STANDARD:
         check_output(Path(out), overwrite=overwrite)
         if Path(out).exists() and Path(source).exists() and Path(out).samefile(source):
@@ -315,14 +316,14 @@ def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iter
     Raises:
         CorpusError: The source is missing or damaged, in another encoding, or holds a NUL byte.
     """
-    from hpdistill.corpus.readers import read_source
+    from hpdistill.corpus.readers import format_of_source, read_source
     from hpdistill.errors import CorpusError
 
     if source == _STANDARD:
         where, kind = "standard input", ".txt"
         texts = _standard_lines(encoding, errors)
     else:
-        where, kind = source, _kind(source)
+        where, kind = source, format_of_source(source)
         texts = read_source(source, column=column, encoding=encoding, errors=errors)
     if kind == ".txt":
         texts = (line.removesuffix("\n") for line in texts)
@@ -342,13 +343,6 @@ def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iter
                 f"{where}, {unit} {number}: a NUL byte, which is no text",
                 hint="Name its encoding with --encoding (utf-16?), or pass --errors replace.",
             )
-
-
-def _kind(source: str) -> str:
-    """Format of a file by its suffix; empty for other sources."""
-    from hpdistill.corpus.readers import file_format, is_hub
-
-    return "" if source == "pydoc" or is_hub(source) else file_format(Path(source))
 
 
 def _standard_lines(encoding: str, errors: str) -> "Iterator[str]":

@@ -1,8 +1,8 @@
 """Choosing the column of a table that holds the sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from hpdistill.errors import CorpusError
+from hpdistill.errors import CorpusError, UsageError
 
 _PREFERRED = ("text", "sentence")
 
@@ -33,6 +33,17 @@ def choose_column(
             hint=f"Choose one with {option}.",
         )
     raise CorpusError(f"{where}: no column {column!r}; columns: {there}")
+
+
+def refuse_columns(where: str, names: Iterable[str | None]) -> None:
+    """Of a place that is no table, none can be asked for.
+
+    Raises:
+        UsageError: One was.
+    """
+    for name in names:
+        if name is not None:
+            raise UsageError(f"{where} has no columns, so none is called {name!r}")
 
 
 def text_value(value: object, where: str) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from hpdistill.corpus import _hub
-from hpdistill.corpus._columns import choose_column, text_value
+from hpdistill.corpus._columns import choose_column, refuse_columns, text_value
 from hpdistill.corpus._lines import json_rows, lines
 from hpdistill.corpus._parquet import columns, parquet_rows
 from hpdistill.corpus._seen import Seen
 from hpdistill.corpus._tables import file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_passages
-from hpdistill.errors import CorpusError, UsageError
+from hpdistill.errors import CorpusError
 
 __all__ = ["DocumentReader", "DocumentRow", "read_documents"]
 
@@ -204,7 +204,7 @@ def read_documents(
     named = (id_column, text_column, *metadata_columns)
     chosen = _Columns(id_column, text_column, metadata_columns)
     if source == "pydoc":
-        _refuse_columns(source, named)
+        refuse_columns(source, named)
         return DocumentReader(source, _pydoc_rows, _Columns("id", "text", ()))
     if _hub.is_hub(source):
         own = source.split(":")[4:5]  # hf:DATASET:config:split:column
@@ -213,7 +213,7 @@ def read_documents(
     path = _file(Path(source))
     kind = file_format(path)
     if kind == ".txt":
-        _refuse_columns(source, named)
+        refuse_columns(source, named)
     text = {"encoding": encoding, "errors": errors}
     readers: dict[str, Callable[[], Iterator[_Row]]] = {
         ".txt": lambda: _numbered("line", ({"text": line} for line in lines(path, **text))),
@@ -240,12 +240,6 @@ def _file(path: Path) -> Path:
         f"{path} is a folder without corpus.jsonl",
         hint="Name a file, or a folder of the BEIR layout.",
     )
-
-
-def _refuse_columns(source: str, named: Sequence[str | None]) -> None:
-    for column in named:
-        if column is not None:
-            raise UsageError(f"{source} has no columns, so none is called {column!r}")
 
 
 def _json_rows(path: Path, encoding: str, errors: str) -> Iterator[_Row]:

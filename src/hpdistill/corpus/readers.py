@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpdistill.corpus import _hub, nli
-from hpdistill.corpus._columns import choose_column, text_value
+from hpdistill.corpus._columns import choose_column, refuse_columns, text_value
 from hpdistill.corpus._hub import is_hub
 from hpdistill.corpus._lines import json_rows, lines, reading
 from hpdistill.corpus._parquet import columns, parquet_texts
@@ -15,11 +15,14 @@ from hpdistill.recipe import check_errors
 
 __all__ = [
     "FORMATS",
+    "check_column",
     "check_source",
     "file_format",
     "files_of_source",
+    "format_of_source",
     "is_hub",
     "read_source",
+    "refuse_columns",
     "table_rows",
 ]
 
@@ -84,6 +87,29 @@ def check_source(source: str, *, column: str | None = None) -> None:
         with reading(path), path.open("rb"):
             pass
         file_format(path)
+
+
+def check_column(source: str, column: str | None) -> None:
+    """Refuse to choose a column of a source that has none to choose from.
+
+    Sources that are read together share one `--column`; of them those without columns are read
+    as they are, and this is not asked.
+
+    Raises:
+        UsageError: There is a column, and the source is text, documentation or AllNLI.
+    """
+    if format_of_source(source) == ".txt" or source == "pydoc" or nli.is_allnli(source):
+        refuse_columns(source, [column])
+
+
+def format_of_source(source: str) -> str:
+    """Format of a file, one of `FORMATS`; empty for a source that is not named by its file.
+
+    Raises:
+        CorpusError: A file's format is unknown.
+    """
+    named = source == "pydoc" or nli.is_allnli(source) or is_hub(source)
+    return "" if named else file_format(Path(source))
 
 
 def files_of_source(source: str) -> list[Path]:

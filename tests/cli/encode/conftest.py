@@ -32,3 +32,16 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ranges = np.stack([np.full(DIM, -0.9), np.full(DIM, 0.9)]).astype(np.float32)
     save_file({str(DIM): ranges}, root / "embedding_ranges.safetensors")
     return root
+
+
+@pytest.fixture
+def allnli(tmp_path: Path) -> Path:
+    """AllNLI's file with one pair to train on and one in its development part."""
+    rows = [
+        ("split", "dataset", "filename", "sentence1", "sentence2", "label"),
+        ("train", "SNLI", "f", "w4", "w5", "neutral"),
+        ("dev", "SNLI", "f", "w1 w2", "w3", "neutral"),
+    ]
+    path = tmp_path / "allnli.tsv"
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return path

@@ -55,6 +55,12 @@ def test_parquet_has_the_texts_beside_their_vectors(hpd, static, tmp_path):
     assert close(np.stack(table.column("embedding").to_numpy()), expected(static, texts))
 
 
+def test_part_of_allnli(hpd, static, allnli, tmp_path):
+    ended = hpd("encode", static, f"allnli:{allnli}:dev", tmp_path / "out.npy")
+    assert ended.code == 0, ended.err
+    assert close(np.load(tmp_path / "out.npy"), expected(static, ["w1 w2", "w3"]))
+
+
 def test_int8_binary_and_a_prefix(hpd, static, tmp_path):
     texts = texts_of(50)
     source = text_file(tmp_path / "in.txt", texts)

@@ -69,6 +69,14 @@ def test_standard_input_that_is_no_text(data, message, static, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("source", ["pydoc", "allnli:ALLNLI:dev", "-"])
+def test_a_column_of_what_has_none(source, hpd, static, allnli, tmp_path):
+    source = source.replace("ALLNLI", str(allnli))
+    said = refused(hpd("encode", static, source, tmp_path / "o.npy", "--column", "text"))
+    where = "standard input" if source == "-" else source
+    assert said == f"error: {where} has no columns, so none is called 'text'"
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
