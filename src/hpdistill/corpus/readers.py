@@ -98,7 +98,7 @@ def check_column(source: str, column: str | None) -> None:
     Raises:
         UsageError: There is a column, and the source is text, documentation or AllNLI.
     """
-    if format_of_source(source) == ".txt" or source == "pydoc" or nli.is_allnli(source):
+    if not is_hub(source) and format_of_source(source) in ("", ".txt"):
         refuse_columns(source, [column])
 
 
