@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 if TYPE_CHECKING:
     from hpdistill.corpus.augment import Judge
     from hpdistill.progress import Report
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Say sentences in other words: by synonyms, or by translation and back.")
+_app = App(help="Say sentences in other words: by synonyms, or by translation and back.")
 
 
 class Translator(StrEnum):

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 if TYPE_CHECKING:
     from hpdistill.recipe import SimcseRecipe
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Train encoders without a teacher: baselines, and teachers.")
+_app = App(help="Train encoders without a teacher: baselines, and teachers.")
 
 _BACKBONE = "Path, hub id, short name, or layers:MODEL:0,2,4."
 _NLI = (

@@ -199,7 +199,8 @@ def read_documents(
         CorpusError: The source is missing, of an unknown kind or damaged, lacks a column, has an
             id twice, or no document with text; names the file and the line. Raised when the
             iteration reaches the fault.
-        UsageError: There is no such encoding, or the `train` extra is not installed.
+        UsageError: There is no such encoding.
+        PackageError: The `train` extra is not installed.
     """
     named = (id_column, text_column, *metadata_columns)
     chosen = _Columns(id_column, text_column, metadata_columns)
