@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import named
+
 if TYPE_CHECKING:
     from hpdistill.cli._models import OpenModel
     from hpdistill.encoder import Embeddings
@@ -55,6 +57,7 @@ def register(app: typer.Typer) -> None:
     app.command()(index)
 
 
+@named({"text_columns": "text_column", "metadata_columns": "metadata"})
 def index(
     model: Annotated[
         str,
