@@ -27,7 +27,6 @@ app = App(
 )
 
 
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         from hpdistill import __version__

@@ -322,8 +322,8 @@ def _embed(
         if before and not overwrite:
             raise RunError(
                 f"{work} holds vectors of another corpus or model",
-                hint="Give another name to keep them, or `overwrite=True` to drop them; where documents "
-                "are added, remove that folder.",
+                hint="Give another name to keep them, or `overwrite=True` to drop them; where "
+                "documents are added, remove that folder.",
             )
         path.unlink()
     done.unlink(missing_ok=True)
