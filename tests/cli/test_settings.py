@@ -30,9 +30,8 @@ def line_of(recipe: Recipe) -> list[str]:
     return line
 
 
-def test_every_choice_of_a_recipe_can_be_set(
-    hpd, teacher_dir, student_dir, text_file, tmp_path, _one_thread
-):
+@pytest.mark.usefixtures("_one_thread")
+def test_every_choice_of_a_recipe_can_be_set(hpd, teacher_dir, student_dir, text_file, tmp_path):
     small = Recipe(
         teachers=(WeightedModel(model=str(teacher_dir)),),
         student=str(student_dir),
@@ -74,8 +73,9 @@ def test_keys_of_a_section_that_is_left_out_are_there(field, hpd, tmp_path):
     assert refused(ended) == "error: missing --teacher, --student, --sentences"
 
 
+@pytest.mark.usefixtures("_one_thread")
 def test_a_choice_of_a_file_is_changed_or_left_to_its_default(
-    hpd, teacher_dir, student_dir, text_file, tmp_path, _one_thread
+    hpd, teacher_dir, student_dir, text_file, tmp_path
 ):
     recipe = Recipe(
         teachers=(WeightedModel(model=str(teacher_dir)),),
