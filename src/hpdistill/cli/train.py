@@ -71,7 +71,10 @@ def simcse(
     dim: Annotated[
         int | None, typer.Option(help="End with a trained projection to so many numbers.")
     ] = None,
-    pooling: Annotated[str | None, typer.Option(help="mean or cls. [default: mean]")] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="Of tokens: mean, cls, lasttoken, ... [default: the model's own]"),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Cosines are divided by it. [default: 0.05]")
     ] = None,
