@@ -332,10 +332,13 @@ def _encoders(
     model: str, teacher: str | None, precision: TeacherPrecision, report: "Report"
 ) -> "tuple[OpenModel, OpenModel]":
     """What encodes the queries, and what the documents."""
-    from hpdistill.cli._models import OpenModel, open_model
+    from hpdistill.cli._models import OpenModel, open_model, run_by
+    from hpdistill.cli._shared import err
 
     if teacher is None:
         both = open_model(model, report)
+        if note := run_by(both):
+            _say(err, note)
         return both, both
     from hpdistill.cli._shared import require_train_extra
 
