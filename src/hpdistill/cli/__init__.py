@@ -2,12 +2,14 @@
 
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,7 +18,8 @@ from hpdistill.errors import HpdError, UsageError
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
+ENDED = {130: "interrupted", 143: "ended by SIGTERM"}
+"""Exit codes of a shell for what a signal ended."""
 
 app = App(
     name="hpd",
@@ -70,7 +73,7 @@ def main() -> None:
     """Entry point: one clear line for what a user can cause.
 
     Exit codes: 0; 2 for what cannot be done as it was said; 1 for what is not as it should be, a
-    file, a model, a run, a machine; 130 for an interruption.
+    file, a model, a run, a machine; 130 and 143 for an end by Ctrl-C or SIGTERM.
     """
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -99,14 +102,25 @@ def main() -> None:
 def _run(arguments: list[str]) -> None:
     from hpdistill.cli._shared import err
 
+    # Not where whoever started this has it ignored.
+    terminates = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if terminates:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         app(arguments)
     except SystemExit as ending:
         # What is left of the output goes now, while it can still be said that it cannot.
         sys.stdout.flush()
-        if ending.code == INTERRUPTED:
-            err.print("interrupted; what was complete is kept", highlight=False)
+        if ending.code in ENDED:
+            err.print(f"{ENDED[ending.code]}; what was complete is kept", highlight=False)
         raise
+    finally:
+        if terminates:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(143)
 
 
 def _drop_output() -> None:
