@@ -107,7 +107,7 @@ def _run(arguments: list[str]) -> None:
     if terminates:
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(arguments)
+        app(arguments, prog_name="hpd")
     except SystemExit as ending:
         # What is left of the output goes now, while it can still be said that it cannot.
         sys.stdout.flush()
@@ -147,6 +147,8 @@ def _say(text: str, hint: str) -> None:
 
     from hpdistill.cli._shared import err
 
-    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    # By words on a terminal; a program gets one line each.
+    whole = not err.is_terminal
+    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=whole)
     if hint:
-        err.print(f"[dim]hint:[/] {escape(hint)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]hint:[/] {escape(hint)}", highlight=False, soft_wrap=whole)

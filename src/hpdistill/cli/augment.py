@@ -138,7 +138,7 @@ def _run(
     as_json: bool,
 ) -> None:
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress
+    from hpdistill.cli._shared import print_json, progress, say
     from hpdistill.corpus import excluded_keys
     from hpdistill.corpus.augment import check_copies_output, open_augmenter, write_copies
     from hpdistill.corpus.readers import check_source, read_source
@@ -179,12 +179,10 @@ def _run(
     why = ", ".join(
         f"{n:,} {reason.replace('_', ' ')}" for reason, n in summary.dropped.items() if n
     )
-    console.print(
+    say(
+        console,
         f"{out}: {summary.kept:,} copies of {summary.sentences:,} sentences"
         f"{f' (without: {why})' if why else ''}, {seconds:.1f} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

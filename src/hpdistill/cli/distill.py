@@ -301,8 +301,14 @@ def distill(
     """Distil a student. Interrupted, the same command goes on where it stopped."""
     options = locals()
     from hpdistill.cli._models import check_names
+    from hpdistill.cli._shared import (
+        in_steps,
+        print_json,
+        print_table,
+        progress,
+        require_train_extra,
+    )
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
     from hpdistill.errors import UsageError
     from hpdistill.manifest import read_manifest
     from hpdistill.recipe import Recipe
@@ -311,13 +317,15 @@ def distill(
     taken = {key: f"--{_KEYS[key].replace('_', '-')}" for key in given}
     chosen = parse_settings(settings, Recipe, taken)
     recipe = _recipe(out, recipe_file, given, chosen, evaluate, resume)
-    if recipe.student_spec.static and any(key.startswith("head.") for key in (*given, *chosen)):
+    static = recipe.student_spec.static
+    if static and any(key.startswith("head.") for key in (*given, *chosen)):
         raise UsageError("a static student has no head, so that choices of one are of no use")
     if resume:
         places = read_manifest(out) or {}
         store = store or _path(places.get("store"))
         evaluate = evaluate or _path(places.get("evaluation"))
         export = export and bool(places.get("export", True))
+    batch_size = recipe.training.settled(static=static).batch_size
     require_train_extra()
     with progress() as report:
         student = recipe.student_spec.model
@@ -333,7 +341,7 @@ def distill(
             evaluation=evaluate,
             export=export,
             overwrite=overwrite,
-            report=report,
+            report=in_steps(report, batch_size),
         )
     if as_json:
         print_json("distill", result.rows)

@@ -123,7 +123,7 @@ def encode(
     Interrupted, the same command goes on where it stopped.
     """
     from hpdistill.cli._models import open_model, run_by
-    from hpdistill.cli._shared import err, print_json, progress
+    from hpdistill.cli._shared import err, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.errors import UsageError
 
@@ -142,7 +142,7 @@ def encode(
         total = _count(source, column, encoding, errors, report)
         opened = open_model(model, report, precision=model_precision.value, threads=threads)
         if note := run_by(opened):
-            err.print(note, markup=False, highlight=False, soft_wrap=True)
+            say(err, note)
         with closing(_encoder(opened)) as encoder:
             work = _Work(encoder, options, _texts(source, column, encoding, errors), total, report)
             if out == _STANDARD:
@@ -151,22 +151,18 @@ def encode(
                 work.to_file(Path(out), overwrite=overwrite)
             row = work.row(model, out)
             if work.truncated:
-                err.print(
+                say(
+                    err,
                     f"{work.truncated:,} of {work.done:,} texts are longer than the "
                     f"{encoder.max_tokens} tokens that {encoder.name} reads, and were cut",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
                 )
     if as_json:
         print_json("encode", [row])
         return
-    (err if out == _STANDARD else console).print(
+    say(
+        err if out == _STANDARD else console,
         f"{out}: {row['texts']:,} x {row['dim']} {row['precision']}, {row['seconds']:.1f} s, "
         f"{row['sentences_per_second']:,.0f}/s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

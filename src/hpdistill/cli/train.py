@@ -126,7 +126,13 @@ def simcse(
     """Train an encoder contrastively (SimCSE). Interrupted, the same command goes on."""
     options = locals()
     from hpdistill.cli._models import check_names
-    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
+    from hpdistill.cli._shared import (
+        in_steps,
+        print_json,
+        print_table,
+        progress,
+        require_train_extra,
+    )
     from hpdistill.evaluate import Column, Table
     from hpdistill.recipe import SimcseRecipe
 
@@ -147,7 +153,13 @@ def simcse(
         check_names([recipe.backbone_spec.model], recipe.corpus, report)
         from hpdistill.baselines import train_simcse
 
-        result = train_simcse(recipe, out, evaluation=evaluate, overwrite=overwrite, report=report)
+        result = train_simcse(
+            recipe,
+            out,
+            evaluation=evaluate,
+            overwrite=overwrite,
+            report=in_steps(report, recipe.batch_size),
+        )
     if as_json:
         print_json("train simcse", [result.row])
         return
