@@ -1,8 +1,5 @@
 """A run directory: whose it is, which stages are complete, and on what inputs."""
 
-import fcntl
-import os
-import resource
 import shutil
 import sys
 import time
@@ -13,6 +10,7 @@ from typing import Any
 
 from hpdistill.errors import HpdError, RunError
 from hpdistill.files import (
+    claimed,
     is_abandoned,
     is_temporary,
     json_hash,
@@ -115,15 +113,7 @@ def open_run(
     """
     _check_owner(directory, recipe, overwrite=overwrite)
     make_directory(directory)
-    try:
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"cannot write {directory}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {directory}") from error
+    with claimed(directory):
         # Again: whoever held the lock may have made it another recipe's.
         _check_owner(directory, recipe, overwrite=overwrite)
         # Of a killed process: nobody else may be writing here now, but to embeddings, which several
@@ -138,8 +128,6 @@ def open_run(
         if not _holds(path, recipe):
             recipe.save(path)
         yield manifest
-    finally:
-        os.close(lock)
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -155,7 +143,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         RunError: It is damaged, or of something else than a run.
     """
     path = directory / _MANIFEST
-    hint = f"Give another --out; with --store {directory / 'targets'} embeddings are kept."
+    hint = f"Give another `out`; with `store={directory / 'targets'}` embeddings are kept."
     try:
         found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -182,6 +170,13 @@ def has_stage(directory: Path, name: str) -> bool:
 
 def peak_memory_mb() -> int:
     """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        used = psutil.Process().memory_info()
+        return int(getattr(used, "peak_wset", used.rss)) // 10**6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6
 
@@ -200,7 +195,7 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise RunError(f"{directory} is a file; --out must name a directory")
+        raise RunError(f"{directory} is a file; `out` must name a directory")
     kept = directory / "recipe.toml"
     manifest = read_manifest(directory)
     if manifest is None:
@@ -208,13 +203,13 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
         for entry in directory.iterdir():
             if entry.name not in allowed and not is_temporary(entry):
                 raise RunError(
-                    f"{directory} is not empty and holds no run", hint="Give --out a new directory."
+                    f"{directory} is not empty and holds no run", hint="Give `out` a new directory."
                 )
     elif manifest["stages"] and not overwrite and not _holds(kept, recipe):
         # A run that failed on its sources, before any stage was complete, has nothing to lose.
         raise RunError(
             f"{directory} holds a run of another recipe",
-            hint="Give another --out, or --overwrite to replace it; "
+            hint="Give another `out`, or `overwrite=True` to replace it; "
             "teacher embeddings that still fit are kept.",
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,20 @@ def test_a_broken_training_ends_like_an_unbroken_one(
     assert_same(out, unbroken)
     steps = [entry["step"] for entry in history(out)]
     assert steps == [0, 3, 6, 9, 12]
+
+
+def test_ctrl_c_costs_no_step(recipe: SimcseRecipe, unbroken: Path, tmp_path: Path) -> None:
+    def report(task: str, done: int, total: int) -> None:
+        if (task, done) == ("training", 7 * 16):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_simcse(recipe, tmp_path / "run", report=report)
+    (newest,) = (tmp_path / "run").glob("checkpoints/*/step-*")
+    assert newest.name == "step-00000007"
+    train_simcse(recipe, tmp_path / "run")
+    assert_same(tmp_path / "run", unbroken)
+    assert history(tmp_path / "run") == history(unbroken)
 
 
 def test_a_directory_of_another_recipe_is_left_alone(recipe: SimcseRecipe, unbroken: Path) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 if TYPE_CHECKING:
     from hpdistill.corpus.augment import Judge
     from hpdistill.progress import Report
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Say sentences in other words: by synonyms, or by translation and back.")
+_app = App(help="Say sentences in other words: by synonyms, or by translation and back.")
 
 
 class Translator(StrEnum):
@@ -136,7 +138,7 @@ def _run(
     as_json: bool,
 ) -> None:
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress
+    from hpdistill.cli._shared import print_json, progress, say
     from hpdistill.corpus import excluded_keys
     from hpdistill.corpus.augment import check_copies_output, open_augmenter, write_copies
     from hpdistill.corpus.readers import check_source, read_source
@@ -177,12 +179,10 @@ def _run(
     why = ", ".join(
         f"{n:,} {reason.replace('_', ' ')}" for reason, n in summary.dropped.items() if n
     )
-    console.print(
+    say(
+        console,
         f"{out}: {summary.kept:,} copies of {summary.sentences:,} sentences"
         f"{f' (without: {why})' if why else ''}, {seconds:.1f} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hpdistill.cli._models import OpenModel, TorchBlocks
     from hpdistill.progress import Report
     from hpdistill.runtime import Encoder
     from hpdistill.vectorfile import Vectors
@@ -120,10 +122,10 @@ def encode(
 
     Interrupted, the same command goes on where it stopped.
     """
-    from hpdistill.cli._shared import err, print_json, progress
+    from hpdistill.cli._models import open_model, run_by
+    from hpdistill.cli._shared import err, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.errors import UsageError
-    from hpdistill.runtime import Encoder
 
     if errors not in _SUBSTITUTES:
         raise UsageError(f"errors is {errors!r}; allowed: {', '.join(_SUBSTITUTES)}")
@@ -138,12 +140,10 @@ def encode(
     }
     with progress() as report:
         total = _count(source, column, encoding, errors, report)
-        with Encoder.load(
-            model,
-            precision=model_precision.value,
-            threads=threads,
-            report=report,
-        ) as encoder:
+        opened = open_model(model, report, precision=model_precision.value, threads=threads)
+        if note := run_by(opened):
+            say(err, note)
+        with closing(_encoder(opened)) as encoder:
             work = _Work(encoder, options, _texts(source, column, encoding, errors), total, report)
             if out == _STANDARD:
                 work.to_stream(stdout_format)
@@ -151,23 +151,27 @@ def encode(
                 work.to_file(Path(out), overwrite=overwrite)
             row = work.row(model, out)
             if work.truncated:
-                err.print(
+                say(
+                    err,
                     f"{work.truncated:,} of {work.done:,} texts are longer than the "
                     f"{encoder.max_tokens} tokens that {encoder.name} reads, and were cut",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
                 )
     if as_json:
         print_json("encode", [row])
         return
-    (err if out == _STANDARD else console).print(
+    say(
+        err if out == _STANDARD else console,
         f"{out}: {row['texts']:,} x {row['dim']} {row['precision']}, {row['seconds']:.1f} s, "
         f"{row['sentences_per_second']:,.0f}/s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
+
+
+def _encoder(opened: "OpenModel") -> "Encoder | TorchBlocks":
+    """What makes vectors of texts in any precision."""
+    from hpdistill.cli._models import TorchBlocks
+    from hpdistill.runtime import Encoder
+
+    return opened.encoder if isinstance(opened.encoder, Encoder) else TorchBlocks(opened)
 
 
 class _Work:
@@ -175,7 +179,7 @@ class _Work:
 
     def __init__(
         self,
-        encoder: "Encoder",
+        encoder: "Encoder | TorchBlocks",
         options: dict[str, Any],
         texts: "Iterator[str]",
         total: int,
@@ -373,10 +377,13 @@ def _standard_lines(encoding: str, errors: str) -> "Iterator[str]":
         text.detach()
 
 
-def _identity(encoder: "Encoder") -> str:
+def _identity(encoder: "Encoder | TorchBlocks") -> str:
     """Hash of the files of a model that decide its vectors, wherever it lies."""
+    from hpdistill.cli._models import weights_of
     from hpdistill.files import json_hash, sha256_file
 
+    if encoder.backend == "torch":
+        return json_hash(weights_of(encoder.path))
     if encoder.backend == "static":
         weights = "*.safetensors"
     else:

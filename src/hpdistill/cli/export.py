@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Export any transformer, pooling and dense model so that it runs without PyTorch."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra, say
     from hpdistill.errors import ExportError, UsageError
     from hpdistill.weights import resolve
 
@@ -89,7 +89,7 @@ def export(
         print_json("export", result.rows)
     else:
         print_table(export_table(result.rows, len(texts)))
-        console.print(f"{result.directory}: Encoder.load takes {result.default}", soft_wrap=True)
+        say(console, f"{result.directory}: Encoder.load takes {result.default}")
     for name, reason in result.refused.items():
         raise ExportError(
             f"the {name} graph is not kept, it is outside tolerance: {reason}",

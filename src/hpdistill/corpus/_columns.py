@@ -8,7 +8,7 @@ _PREFERRED = ("text", "sentence")
 
 
 def choose_column(
-    names: Sequence[str], column: str | None, where: str, *, option: str = "--column"
+    names: Sequence[str], column: str | None, where: str, *, parameter: str = "column"
 ) -> str:
     """The column to read: the one asked for, the only one, or one named text or sentence.
 
@@ -16,7 +16,7 @@ def choose_column(
         names: Those there are.
         column: The one asked for.
         where: The place, for messages.
-        option: Of the command line, that asks for one.
+        parameter: That asks for one.
 
     Raises:
         CorpusError: It is not there, or none was asked for and several could be meant.
@@ -30,7 +30,7 @@ def choose_column(
     if column is None:
         raise CorpusError(
             f"{where}: no column is named text or sentence; columns: {there}",
-            hint=f"Choose one with {option}.",
+            hint=f"Choose one with `{parameter}`.",
         )
     raise CorpusError(f"{where}: no column {column!r}; columns: {there}")
 

@@ -78,7 +78,7 @@ class DocumentReader:
         if missing and (any_text or self.empty):
             raise CorpusError(
                 f"{self._source}: no document has {', '.join(sorted(missing))}",
-                hint="Check the columns named with --metadata.",
+                hint="Check the columns named with `metadata_columns`.",
             )
         if not any_text:
             found = f"none of {self.empty:,} documents has text" if self.empty else "no document"
@@ -93,7 +93,7 @@ class DocumentReader:
                 raise CorpusError(
                     f"{self._source}: the id {name!r} is given twice, in {row.place} and "
                     f"{again.place}",
-                    hint="Ids must differ; --id-column names the column they are in.",
+                    hint="Ids must differ; `id_column` names the column they are in.",
                 )
 
 
@@ -135,7 +135,7 @@ class _Columns:
         if not rest and title:
             return title
         # Once chosen it stays: a row without it must not be read by another column.
-        self._chosen = choose_column(rest, self._chosen, where, option="--text-column")
+        self._chosen = choose_column(rest, self._chosen, where, parameter="text_column")
         return [*title, self._chosen]
 
     def id(self, row: _Row, where: str) -> str:
@@ -152,7 +152,7 @@ class _Columns:
             has, had = (f"in {one}" if one else "missing" for one in (name, self._found))
             raise CorpusError(
                 f"{where}: the id is {has}, and that of the documents before it is {had}",
-                hint="--id-column names a column that all of them have.",
+                hint="`id_column` names a column that all of them have.",
             )
         if name is None:
             return str(row.number)
@@ -199,7 +199,8 @@ def read_documents(
         CorpusError: The source is missing, of an unknown kind or damaged, lacks a column, has an
             id twice, or no document with text; names the file and the line. Raised when the
             iteration reaches the fault.
-        UsageError: There is no such encoding, or the `train` extra is not installed.
+        UsageError: There is no such encoding.
+        PackageError: The `train` extra is not installed.
     """
     named = (id_column, text_column, *metadata_columns)
     chosen = _Columns(id_column, text_column, metadata_columns)

@@ -51,7 +51,8 @@ def read_source(
     Raises:
         CorpusError: The source is missing, of an unknown kind, damaged, or in another encoding,
             or lacks the column. Raised when the iteration reaches the fault.
-        UsageError: There is no such encoding or `errors`, or the `train` extra is not installed.
+        UsageError: There is no such encoding or `errors`.
+        PackageError: The `train` extra is not installed.
     """
     check_errors(errors)
     if source == "pydoc":

@@ -44,6 +44,9 @@ __all__ = ["Distilled", "distill"]
 ROWS = 2
 """Raised when the report has other rows from the same inputs."""
 
+_STAGES = ("corpus", "teacher", "targets", "student", "training", "report")
+"""Of every run; some have `copies` and `export`, too."""
+
 TOLD_APART = 4
 """Sentences whose vectors tell encoders apart."""
 
@@ -129,6 +132,8 @@ class _Run:
     teacher: list[Member]
     manifest: Manifest
     report: Report
+    begun: int = 0
+    """Stages, those that were complete already among them."""
     kept: NDArray[np.bool_] | None = None
     """Which training sentences are trained on; None: all."""
 
@@ -218,7 +223,15 @@ class _Run:
         self, name: str, inputs: object, work: Callable[[], dict[str, Any]], *outputs: str
     ) -> dict[str, Any]:
         paths = [self.out / output for output in outputs]
-        return self.manifest.stage(name, [CODE, inputs], work, outputs=paths)
+        self.begun += 1
+        count = len(_STAGES) + (self.recipe.augment is not None) + self.export
+        heading = f"stage {self.begun} of {count}: {name}"
+
+        def announced() -> dict[str, Any]:
+            self.report(heading, 0, 0)
+            return work()
+
+        return self.manifest.stage(name, [CODE, inputs], announced, outputs=paths)
 
     def _section(self, name: str) -> object:
         return self.recipe.to_dict()[name]

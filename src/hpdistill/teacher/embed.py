@@ -187,7 +187,9 @@ def fill(
             seconds += time.perf_counter() - started
             vectors = _merged(known, vectors, computed)
         store.write(key, vectors, seconds=seconds, texts=texts)
-    report(task, before + len(texts), total)
+    if missing or before + len(texts) == total:
+        # What was there took no time, and would make what is left look short.
+        report(task, before + len(texts), total)
     return missing
 
 

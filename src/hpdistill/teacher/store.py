@@ -23,6 +23,7 @@ from hpdistill.errors import RunError, StoreError
 from hpdistill.files import (
     atomic_path,
     json_hash,
+    lock_on,
     read_json,
     remove_leftovers,
     sha256_file,
@@ -100,10 +101,11 @@ class Store:
             with atomic_path(hashes_path) as temporary:
                 hashes_of(texts).tofile(temporary)
             entry["texts_sha256"] = sha256_file(hashes_path)
-        # Another run may have added shards to a shared store meanwhile.
-        self._shards = {**self._read(), **self._shards, key: entry}
-        body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
-        write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
+        # Another run may add shards to a shared store meanwhile.
+        with lock_on(self.directory / ".lock", wait=True):
+            self._shards = {**self._read(), **self._shards, key: entry}
+            body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
+            write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
         self._verified.add(key)
 
     def gather(self, texts: Sequence[str]) -> Gathered:
