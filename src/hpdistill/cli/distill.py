@@ -145,7 +145,8 @@ def distill(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="STS folder to measure the table on; its sentences are kept out of the corpus.",
+            help="STS folder to measure the table on; its sentences are kept out of the corpus. "
+            "With --resume it may be another one.",
         ),
     ] = None,
     export: Annotated[
@@ -169,7 +170,9 @@ def distill(
     from hpdistill.errors import UsageError
     from hpdistill.manifest import read_manifest
 
-    excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
+    # On resuming, it decides what is measured and nothing else.
+    kept_out = [str(evaluate)] if evaluate and not resume else []
+    excluded = [*(exclude or []), *kept_out]
     given = {
         "teachers": teacher,
         "student": student,

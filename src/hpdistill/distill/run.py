@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.corpus import Corpus, content_hashes
+from hpdistill.corpus import Corpus, content_hashes, excluded_keys, exclusion_key
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
 from hpdistill.distill.parts import KEPT, kept_sentences
@@ -279,11 +279,20 @@ class _Run:
             self.embedded,
             self.corpus,
             self.out,
+            store=self.store,
             evaluation=self.evaluation,
             beside=self.beside,
             report=self.report,
         )
-        return {"rows": rows}
+        return {"rows": rows, "evaluation_seen": self._seen()}
+
+    def _seen(self) -> int:
+        """Training sentences that are of the evaluation, which may be another than was kept out."""
+        if self.evaluation is None or str(self.evaluation) in self.recipe.corpus.exclude:
+            return 0
+        keys = excluded_keys([self.evaluation])
+        chunks = self.corpus.chunks("train", 16_384)
+        return sum(exclusion_key(text) in keys for texts in chunks for text in texts)
 
 
 def _held_out(corpus: Corpus) -> list[str]:
