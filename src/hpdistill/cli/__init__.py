@@ -31,6 +31,7 @@ app = typer.Typer(
 
 for _module in (
     "augment",
+    "clean",
     "demo",
     "distill",
     "encode",

@@ -240,6 +240,13 @@ def distill(
         print_table(table)
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
+    if cleaned := (read_manifest(out) or {}).get("cleaned"):
+        console.print(
+            f"{out} is complete, and was cleaned: nothing was computed, and there is no more "
+            f"{', '.join(cleaned)}",
+            highlight=False,
+            markup=False,
+        )
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
 
 

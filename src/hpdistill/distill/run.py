@@ -139,8 +139,9 @@ class _Run:
             lambda: make_corpus(self.recipe, self.out, self.report),
             "corpus/summary.json",
         )["hash"]
-        # Opened even if nothing is left to do, so that damage does not pass for a finished run.
-        self.whole = self.corpus = Corpus.open(self.out / "corpus")
+        if not self.manifest.cleaned:
+            # Even if nothing is left to do, so that damage does not pass for a finished run.
+            self.whole = self.corpus = Corpus.open(self.out / "corpus")
         teacher = self._stage("teacher", self._teacher_inputs(corpus_hash), self._embed)
         targets_hash = self._stage(
             "targets",
@@ -177,7 +178,8 @@ class _Run:
         elif not self.manifest.is_complete("export", [CODE, training_hash]):
             self.manifest.forget("export")
         content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
-        few = self.corpus.texts("validation", TOLD_APART) if self.beside else []
+        tells_apart = self.beside and not self.manifest.cleaned
+        few = self.corpus.texts("validation", TOLD_APART) if tells_apart else []
         # Another model may have the same name, as a new one in the package has.
         others = [[one.name, one.encode(few).round(3).tolist()] for one in self.beside]
         measured = self._stage(
@@ -210,8 +212,9 @@ class _Run:
             ),
             str(KEPT),
         )
-        self.kept = kept_sentences(self.out)
-        self.corpus = self.whole.keeping(self.kept)
+        if not self.manifest.cleaned:
+            self.kept = kept_sentences(self.out)
+            self.corpus = self.whole.keeping(self.kept)
         return str(found["hash"])
 
     def _stage(
