@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from hpdistill.encoder import unit
 from hpdistill.errors import EvaluationError, RunError, UsageError
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import export_model
+from hpdistill.manifest import clean_run
 from hpdistill.pytorch import load_model
 from hpdistill.recipe import CorpusRecipe, NliRecipe, SimcseRecipe
 
@@ -190,6 +192,17 @@ def test_ctrl_c_costs_no_step(recipe: SimcseRecipe, unbroken: Path, tmp_path: Pa
     train_simcse(recipe, tmp_path / "run")
     assert_same(tmp_path / "run", unbroken)
     assert history(tmp_path / "run") == history(unbroken)
+
+
+def test_a_cleaned_run_is_complete(recipe: SimcseRecipe, unbroken: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    before = train_simcse(recipe, run).row
+    assert [part.path.name for part in clean_run(run)] == ["checkpoints"]
+    assert not (run / "checkpoints").exists()
+    assert train_simcse(recipe, run, report=stop_at(0, 16)).row == before
+    shutil.rmtree(run / "model")
+    with pytest.raises(RunError, match="was cleaned, and its stage 'training' would have to"):
+        train_simcse(recipe, run)
 
 
 def test_a_directory_of_another_recipe_is_left_alone(recipe: SimcseRecipe, unbroken: Path) -> None:

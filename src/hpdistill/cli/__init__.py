@@ -53,6 +53,7 @@ def _root(
 
 for _module in (
     "augment",
+    "clean",
     "demo",
     "distill",
     "encode",

@@ -259,7 +259,8 @@ def distill(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="STS folder to measure the table on; its sentences are kept out of the corpus.",
+            help="STS folder to measure the table on; its sentences are kept out of the corpus. "
+            "With --resume it may be another one.",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -316,7 +317,8 @@ def distill(
     given = {key: options[name] for key, name in _KEYS.items() if options[name] is not None}
     taken = {key: f"--{_KEYS[key].replace('_', '-')}" for key in given}
     chosen = parse_settings(settings, Recipe, taken)
-    recipe = _recipe(out, recipe_file, given, chosen, evaluate, resume)
+    # On resuming, it decides what is measured and nothing else.
+    recipe = _recipe(out, recipe_file, given, chosen, None if resume else evaluate, resume)
     static = recipe.student_spec.static
     if static and any(key.startswith("head.") for key in (*given, *chosen)):
         raise UsageError("a static student has no head, so that choices of one are of no use")
@@ -350,6 +352,13 @@ def distill(
         print_table(table)
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
+    if cleaned := (read_manifest(out) or {}).get("cleaned"):
+        console.print(
+            f"{out} is complete, and was cleaned: nothing was computed, and there is no more "
+            f"{', '.join(cleaned)}",
+            highlight=False,
+            markup=False,
+        )
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
 
 

@@ -4,6 +4,7 @@
         manifest.json            the encoder, what its precision was chosen on, and every shard
         <text hash>.npy          vectors of one chunk of texts, (sentences, width)
         <text hash>.texts        a hash of each of these texts, 16 bytes
+        .lock                    of whoever writes the manifest
 
 A shard is found by the hash of its texts, and a directory holds one encoder at one precision, so
 that nothing of another teacher, precision or text can be mixed in; several runs share a store. The
