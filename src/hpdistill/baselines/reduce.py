@@ -318,7 +318,7 @@ def _work_beside(out: Path) -> Iterator[Path]:
     make_directory(work)
     with alone_in(work):
         yield work
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:

@@ -2,11 +2,14 @@
 
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -14,7 +17,8 @@ from hpdistill.errors import HpdError
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
+ENDED = {130: "interrupted", 143: "ended by SIGTERM"}
+"""Exit codes of a shell for what a signal ended."""
 
 app = typer.Typer(
     name="hpd",
@@ -27,6 +31,7 @@ app = typer.Typer(
 
 for _module in (
     "augment",
+    "clean",
     "demo",
     "distill",
     "encode",
@@ -44,7 +49,7 @@ for _module in (
 
 
 def main() -> None:
-    """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2 or 130."""
+    """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2, 130 or 143."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if sys.stdout is None:
@@ -72,14 +77,25 @@ def main() -> None:
 def _run(arguments: list[str]) -> None:
     from hpdistill.cli._shared import err
 
+    # Not where whoever started this has it ignored.
+    terminates = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if terminates:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         app(arguments)
     except SystemExit as ending:
         # What is left of the output goes now, while it can still be said that it cannot.
         sys.stdout.flush()
-        if ending.code == INTERRUPTED:
-            err.print("interrupted; what was complete is kept", highlight=False)
+        if ending.code in ENDED:
+            err.print(f"{ENDED[ending.code]}; what was complete is kept", highlight=False)
         raise
+    finally:
+        if terminates:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(143)
 
 
 def _drop_output() -> None:

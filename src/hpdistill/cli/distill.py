@@ -145,7 +145,8 @@ def distill(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="STS folder to measure the table on; its sentences are kept out of the corpus.",
+            help="STS folder to measure the table on; its sentences are kept out of the corpus. "
+            "With --resume it may be another one.",
         ),
     ] = None,
     export: Annotated[
@@ -169,7 +170,9 @@ def distill(
     from hpdistill.errors import UsageError
     from hpdistill.manifest import read_manifest
 
-    excluded = [*(exclude or []), *([str(evaluate)] if evaluate else [])]
+    # On resuming, it decides what is measured and nothing else.
+    kept_out = [str(evaluate)] if evaluate and not resume else []
+    excluded = [*(exclude or []), *kept_out]
     given = {
         "teachers": teacher,
         "student": student,
@@ -237,6 +240,13 @@ def distill(
         print_table(table)
     seconds = sum(stage["seconds"] for stage in result.stages.values())
     peak = max(stage["peak_memory_mb"] for stage in result.stages.values())
+    if cleaned := (read_manifest(out) or {}).get("cleaned"):
+        console.print(
+            f"{out} is complete, and was cleaned: nothing was computed, and there is no more "
+            f"{', '.join(cleaned)}",
+            highlight=False,
+            markup=False,
+        )
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
 
 

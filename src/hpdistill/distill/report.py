@@ -156,6 +156,11 @@ def _warnings(stages: dict[str, Any]) -> list[str]:
             f"None of {training['steps']:,} steps found a student more like its teacher than the "
             "untrained one, which was kept: give more --epochs or more sentences."
         )
+    if seen := stages["report"]["facts"].get("evaluation_seen"):
+        notes.append(
+            f"{seen:,} sentences of this evaluation were trained on: only those of the evaluation "
+            "that a run began with are kept out."
+        )
     refused = stages["export"]["facts"]["refused"] if "export" in stages else {}
     notes += [
         f"There is no export in {precision}: it disagrees with the student, {reason}."

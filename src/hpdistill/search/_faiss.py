@@ -21,7 +21,8 @@ def _after_fork() -> None:
         faiss.omp_set_num_threads(1)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def load_faiss() -> Any:  # noqa: ANN401 - a module without types
