@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
@@ -152,6 +153,17 @@ def test_what_is_returned_says_how_it_went(recipe: SimcseRecipe, unbroken: Path)
         "precision": "float32",
         "seed": 0,
     }
+
+
+def test_the_model_has_a_card(recipe: SimcseRecipe, unbroken: Path) -> None:
+    card = ModelCard.load(unbroken / "model/README.md")
+    assert card.data.library_name == "sentence-transformers"
+    assert {"simcse", "supervised"} <= set(card.data.tags)
+    assert card.data.language is card.data.base_model is None
+    said = " ".join(card.text.split())
+    for text in ("# student by supervised SimCSE", "(AllNLI.tsv)", f"| {STEPS} |", "- **loss**: "):
+        assert text in said
+    assert str(Path(recipe.backbone).parent) not in said
 
 
 def test_two_trainings_are_equal_bit_for_bit(

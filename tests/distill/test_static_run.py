@@ -1,6 +1,7 @@
 """A distillation into a static student."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_the_rows_of_a_static_student_lead_from_tokens_to_training(static_run, t
     assert student["sentences_per_second"] > static_run.rows[0]["sentences_per_second"]
     # 60 words and four special tokens, 8 numbers each.
     assert {row["parameters"] for row in static_run.rows[2:]} == {512}
+
+
+def test_the_code_of_a_static_students_card_runs(static_run):
+    card = (static_run.model / "README.md").read_text("utf-8")
+    blocks = re.findall("```python\n(.*?)```", card, re.DOTALL)
+    vectors = []
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(block.replace("path/to/this/directory", str(static_run.model)), names)
+        vectors.append(names["vectors"])
+    with_torch, without = vectors
+    np.testing.assert_allclose(with_torch[:1], without, atol=1e-5)
 
 
 def test_a_static_student_is_read_by_everyone(static_run, sentences):

@@ -145,7 +145,6 @@ def _run(
 ) -> None:
     from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
-    from hpdistill.evaluate import Column, Table
 
     require_train_extra()
     with progress() as report:
@@ -167,14 +166,4 @@ def _run(
     if as_json:
         print_json(command, [result.row])
         return
-    columns = [
-        Column(key="model", title="model"),
-        Column(key="dim", title="dim", format="d"),
-        Column(key="width", title="of", format="d"),
-        Column(key="sentences", title="sentences", format=",d"),
-        Column(key="excluded", title="excluded", format=",d"),
-        Column(key="explained_share", title="variance", format=".3f"),
-        Column(key="spearman", title="fidelity", format=".4f"),
-        Column(key="seconds", title="s", format=",.0f"),
-    ]
-    print_table(Table(columns=columns, rows=[result.row]))
+    print_table(baselines.reduced_table(result.row))

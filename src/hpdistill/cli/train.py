@@ -151,7 +151,7 @@ def simcse(
     require_train_extra()
     with progress() as report:
         check_names([recipe.backbone_spec.model], recipe.corpus, report)
-        from hpdistill.baselines import train_simcse
+        from hpdistill.baselines import simcse_table, train_simcse
 
         result = train_simcse(
             recipe,
@@ -163,18 +163,7 @@ def simcse(
     if as_json:
         print_json("train simcse", [result.row])
         return
-    columns = [
-        Column(key="model", title="model"),
-        Column(key="dim", title="dim", format="d"),
-        Column(key="examples", title="examples", format=",d"),
-        Column(key="excluded", title="excluded", format=",d"),
-        Column(key="steps", title="steps", format=",d"),
-        Column(key="best_step", title="kept", format=",d"),
-        Column(key="loss", title="loss", format=".3f"),
-        Column(key="sts_dev", title="STS-B dev", format=".2f"),
-        Column(key="seconds", title="s", format=",.0f"),
-    ]
-    print_table(Table(columns=columns, rows=[result.row]))
+    print_table(simcse_table(result.row))
 
 
 def _check_sources(
