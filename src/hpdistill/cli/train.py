@@ -133,7 +133,6 @@ def simcse(
         progress,
         require_train_extra,
     )
-    from hpdistill.evaluate import Column, Table
     from hpdistill.recipe import SimcseRecipe
 
     _check_sources(nli, sentences, column, unsupervised=unsupervised)
