@@ -210,11 +210,11 @@ def test_refuses_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"Rain", b"R\xffin"))
-    assert "corpus.jsonl is not UTF-8" in refused(tmp_path)
+    assert "corpus.jsonl is not utf-8" in refused(tmp_path)
     path.unlink()
     zipped = tmp_path / "corpus.jsonl.gz"
     zipped.write_bytes(gzip.compress(content)[:-12])
-    assert "not a sound gzip file" in refused(tmp_path)
+    assert "corpus.jsonl.gz is truncated" in refused(tmp_path)
     zipped.write_bytes(b"nothing zipped")
     assert "not a sound gzip file" in refused(tmp_path)
 

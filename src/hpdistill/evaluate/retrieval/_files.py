@@ -1,17 +1,18 @@
-"""Lines, JSON objects and tables of text files, with errors that say where the fault is."""
+"""Rows of evaluation data, read as corpora are, with errors of an evaluation."""
 
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from hpdistill.delimited import delimited_rows
-from hpdistill.errors import EvaluationError
+from hpdistill.corpus._lines import lines as text_lines
+from hpdistill.corpus.readers import FORMATS, delimiter_note, read_rows
+from hpdistill.errors import CorpusError, EvaluationError
 
-__all__ = ["json_objects", "kind", "lines", "table"]
+__all__ = ["TABLES", "divided_note", "kind", "lines", "table", "unit"]
+
+TABLES = tuple(kind for kind in FORMATS if kind != ".txt")
+"""Formats of rows with named fields; each but `.parquet` also with `.gz` behind it."""
 
 
 def kind(path: Path) -> str:
@@ -20,72 +21,46 @@ def kind(path: Path) -> str:
     return Path(name).suffix
 
 
-def lines(path: Path, *, newline: str | None = None) -> Iterator[str]:
-    r"""Lines of a UTF-8 file, each with its end; gzipped if its name ends in `.gz`.
-
-    Args:
-        path: The file. A byte order mark is dropped.
-        newline: As for `open`; the csv module wants an empty string.
+def lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file, gzipped if its name ends in `.gz`; a byte order mark is dropped.
 
     Raises:
         EvaluationError: It is missing, unreadable, a damaged gzip, or not UTF-8.
     """
+    with _as_evaluation():
+        yield from text_lines(path)
+
+
+def table(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number and fields of every row of a file in one of `TABLES`.
+
+    Args:
+        path: The file.
+        delimiter: What divides the columns of `.csv` and `.tsv`; None looks for it.
+
+    Raises:
+        EvaluationError: It cannot be read, is damaged, or names a column twice; names the line.
+    """
+    with _as_evaluation():
+        yield from read_rows(path, delimiter=delimiter)
+
+
+def unit(path: Path) -> str:
+    """What the numbers of `table` number."""
+    return "row" if kind(path) == ".parquet" else "line"
+
+
+def divided_note(path: Path, delimiter: str | None) -> str:
+    """What was found to divide the columns, if that needs saying."""
+    with _as_evaluation():
+        return delimiter_note(str(path), delimiter=delimiter)
+
+
+@contextmanager
+def _as_evaluation() -> Iterator[None]:
     try:
-        with _open(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline=newline) as text:
-            yield from text
-    except UnicodeDecodeError as error:
-        raise EvaluationError(
-            f"{path} is not UTF-8: {error.reason}", hint="Convert it to UTF-8 first."
-        ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise EvaluationError(
-            f"{path} is not a sound gzip file: {error}", hint="Copy or download it again."
-        ) from error
-    except OSError as error:
-        raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every line that is not blank.
-
-    Raises:
-        EvaluationError: A line is not a JSON object; names the file and the line.
-    """
-    for number, line in enumerate(lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            place = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            reason = getattr(error, "msg", error)
-            raise EvaluationError(
-                f"{path}, line {number}: not valid JSON: {reason}{place}"
-            ) from error
-        if not isinstance(row, dict):
-            raise EvaluationError(
-                f"{path}, line {number}: expected an object, not {_shown(line.strip())}"
-            )
-        yield number, row
-
-
-def table(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row that is not blank.
-
-    A `.csv` has quotes; elsewhere tabs divide, and a quote is a character like any other.
-
-    Raises:
-        EvaluationError: The file cannot be read, or is no CSV; names the line.
-    """
-    tabs = kind(path) != ".csv"
-    text = lines(path, newline=None if tabs else "")
-    yield from delimited_rows(text, path, tabs=tabs, error=EvaluationError)
-
-
-def _open(path: Path) -> IO[bytes]:
-    compressed = path.suffix.lower() == ".gz"
-    return cast("IO[bytes]", gzip.open(path)) if compressed else path.open("rb")
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
+        yield
+    except CorpusError as error:
+        # Evaluation data has no option that names its encoding.
+        hint = "Convert it to UTF-8 first." if "--encoding" in error.hint else error.hint
+        raise EvaluationError(str(error), hint=hint) from error

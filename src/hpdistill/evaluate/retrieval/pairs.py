@@ -13,14 +13,14 @@ from typing import Any
 
 from hpdistill.errors import EvaluationError
 from hpdistill.evaluate.retrieval._assemble import Judgement, Part, Text, assemble
-from hpdistill.evaluate.retrieval._files import json_objects, kind, table
+from hpdistill.evaluate.retrieval._files import TABLES, divided_note, table, unit
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 
 __all__ = ["FORMATS", "load_pairs"]
 
-FORMATS = (".tsv", ".csv", ".jsonl")
-"""Each also with `.gz` behind it."""
+FORMATS = TABLES
+"""Each but `.parquet` also with `.gz` behind it."""
 
 _SENTENCES = (
     ("sentence1", "sentence2"),
@@ -55,6 +55,7 @@ def load_pairs(
     second: str | None = None,
     label: str | None = None,
     threshold: float | None = None,
+    delimiter: str | None = None,
     report: Report = silent,
 ) -> RetrievalTask:
     """Read a file of pairs; see `hpdistill.evaluate.retrieval.load_retrieval`.
@@ -63,12 +64,13 @@ def load_pairs(
         EvaluationError: The file cannot be read, lacks a column, has a label that says neither yes
             nor no, or no pair in it is one.
     """
-    rows = _rows(path)
+    rows = table(path, delimiter)
     try:
         line, head = next(rows)
     except StopIteration:
         raise EvaluationError(f"{path} is empty") from None
-    first, second, label = _columns(list(head), first, second, label, f"{path}, line {line}")
+    place = unit(path)
+    first, second, label = _columns(list(head), first, second, label, f"{path}, {place} {line}")
     may_split = "split" not in (first, second, label)
     of_split = may_split and "split" in head
 
@@ -76,7 +78,7 @@ def load_pairs(
     pairs: list[tuple[int, str, str, str | float]] = []
     skipped = 0
     for number, row in _all(line, head, rows):
-        where = f"{path}, line {number}"
+        where = f"{path}, {place} {number}"
         if may_split and ("split" in row) != of_split:
             raise EvaluationError(
                 f"{where}: it has {'no' if of_split else 'a'} split, unlike the line before it"
@@ -98,10 +100,11 @@ def load_pairs(
     texts = {sentence: str(number) for sentence, number in ids.items()}
     asked = dict.fromkeys(one for _, one, _, yes in judgements if yes)
     positive = sum(yes for *_, yes in judgements)
-    notes = [
+    notes = [note] if (note := divided_note(path, delimiter)) else []
+    notes.append(
         f"{positive:,} of {len(pairs):,} pairs are duplicates: their first "
         f"sentences are {len(asked):,} queries, all {len(ids):,} distinct sentences the corpus"
-    ]
+    )
     if skipped:
         notes.append(
             f"{skipped:,} pairs have an empty sentence or the same one twice and are left out"
@@ -111,7 +114,7 @@ def load_pairs(
             f"no pair in {path} is one: of {len(pairs):,}, none reaches "
             + (f"threshold {threshold:g}" if threshold is not None else "a label that says so")
         )
-    part = Part(str(path))
+    part = Part(str(path), place)
     return assemble(
         path.name.split(".")[0],
         (part, (Text(0, number, "", text) for text, number in texts.items())),
@@ -120,20 +123,6 @@ def load_pairs(
         notes=notes,
         report=report,
     )
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if kind(path) == ".jsonl":
-        yield from json_objects(path)
-        return
-    rows = table(path)
-    _, header = next(rows, (0, []))
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise EvaluationError(
-                f"{path}, line {number}: {len(fields)} fields, the header has {len(header)}"
-            )
-        yield number, dict(zip(header, fields, strict=True))
 
 
 def _all(
