@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from rich.text import Text
 
 from hpdistill.extras import missing_package
 from hpdistill.machine import machine, versions
-from hpdistill.progress import Report
+from hpdistill.progress import LOGGER, Report
 
 if TYPE_CHECKING:
     from hpdistill.evaluate import Table
@@ -86,11 +87,39 @@ class _RateColumn(ProgressColumn):
 def progress() -> Iterator[Report]:
     """Progress on standard error; gives a callback `report(task, done, total)`.
 
-    Bars on a terminal; in a log a line now and then, and one at the end of each task.
+    Bars on a terminal; in a log a line now and then, and one at the end of each task. What the
+    library logs meanwhile is printed above them.
     """
-    if not err.is_terminal:
-        yield _Log()
-        return
+    with _logged():
+        if err.is_terminal:
+            with _bars() as report:
+                yield report
+        else:
+            yield _Log()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    handler = _Lines()
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    """Each record as a line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
     bars = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -51,6 +51,13 @@ def distill(
         list[str] | None,
         typer.Option(metavar="PATH", help="Evaluation folder whose sentences are kept out."),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Texts of over 200 words (max_words of a recipe): learn from their passages or "
+            "sentences, or none of them. [default: passages]"
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Sample so many sentences.")] = None,
     validation: Annotated[
         int | None, typer.Option(help="Sentences held out. [default: 2000]")
@@ -181,6 +188,7 @@ def distill(
         "corpus.encoding": encoding,
         "corpus.errors": errors,
         "corpus.exclude": excluded or None,
+        "corpus.split": split,
         "corpus.limit": limit,
         "corpus.validation": validation,
         "corpus.validation_sources": validation_sentences,

@@ -36,6 +36,12 @@ Seed = Annotated[int, typer.Option(help="Of the sample, and of the sentences hel
 TextColumn = Annotated[str | None, typer.Option("--column", help="Column of tabular sources.")]
 Encoding = Annotated[str, typer.Option(help="Of text files.")]
 Errors = Annotated[str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        help="Texts of over 200 words: fit on their passages or sentences, or none of them."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Sample so many sentences.")]
 Exclude = Annotated[
     list[str] | None,
@@ -66,6 +72,7 @@ def whiten(
     column: TextColumn = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
+    split: Split = "passages",
     limit: Limit = None,
     exclude: Exclude = None,
     store: Store = None,
@@ -74,7 +81,7 @@ def whiten(
     as_json: AsJson = False,
 ) -> None:
     """Whiten a model's vectors and cut them to K numbers (Su et al. 2021)."""
-    corpus = _corpus(sentences, column, encoding, errors, limit, exclude)
+    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
     _run("whiten", model, corpus, out, as_json, dim, seed, store, precision, overwrite)
 
 
@@ -97,6 +104,7 @@ def pca(
     column: TextColumn = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
+    split: Split = "passages",
     limit: Limit = None,
     exclude: Exclude = None,
     store: Store = None,
@@ -105,7 +113,7 @@ def pca(
     as_json: AsJson = False,
 ) -> None:
     """Cut a model's vectors to their first K principal components."""
-    corpus = _corpus(sentences, column, encoding, errors, limit, exclude)
+    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
     more = {"centred": centred, "whitening": whitening}
     _run("pca", model, corpus, out, as_json, dim, seed, store, precision, overwrite, **more)
 
@@ -115,6 +123,7 @@ def _corpus(
     column: str | None,
     encoding: str,
     errors: str,
+    split: str,
     limit: int | None,
     exclude: list[str] | None,
 ) -> "CorpusRecipe":
@@ -125,6 +134,7 @@ def _corpus(
         column=column,
         encoding=encoding,
         errors=errors,  # type: ignore[arg-type]  # checked there
+        split=split,  # type: ignore[arg-type]  # checked there
         limit=limit,
         exclude=tuple(exclude or ()),
     )

@@ -66,6 +66,13 @@ def simcse(
     errors: Annotated[
         str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
     ] = "strict",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Sentences of over 200 words: learn from their passages or sentences, or none of "
+            "them. [default: passages]"
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Sample so many examples.")] = None,
     exclude: Annotated[
         list[str] | None,
@@ -100,6 +107,7 @@ def simcse(
         sentences,
         data,
         column=column,
+        split=split,
         unsupervised=unsupervised,
         choices={
             "backbone": backbone,
@@ -145,6 +153,7 @@ def _recipe(
     data: dict[str, Any],
     *,
     column: str | None,
+    split: str | None,
     unsupervised: bool,
     choices: dict[str, Any],
 ) -> "SimcseRecipe":
@@ -164,9 +173,11 @@ def _recipe(
         )
     if column is not None and not unsupervised:
         raise UsageError("--column needs --unsupervised: triplets have columns of their own")
+    if split is not None and not unsupervised:
+        raise UsageError("--split needs --unsupervised: of labelled pairs no text is split")
     section = {"sources": given[wanted], **data}
     if unsupervised:
-        section["column"] = column
+        section |= {"column": column, "split": split}
     choices["corpus" if unsupervised else "nli"] = _given(section)
     return SimcseRecipe.from_dict(_given(choices))
 

@@ -1,5 +1,6 @@
 """What a distillation is worth: the student beside its teacher and the cheap alternatives."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -40,11 +41,27 @@ __all__ = ["measure"]
 
 TIMED_SENTENCES = 128
 
+Kind = Literal[
+    "teacher",
+    "pca",
+    "target",
+    "other",
+    "tokens",
+    "untouched",
+    "own_pca",
+    "closed_form",
+    "distilled",
+]
+"""What a row is: the teacher, whole, cut by its own PCA, or as what the student aims at; an encoder
+that stands beside; the student before training (the vectors of its tokens, whole, cut by its own
+PCA, with its head solved) and after."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Contender:
     """One row to be: a model, and what it makes of the validation sentences."""
 
+    kind: Kind
     name: str
     encoder: Encoder
     vectors: Embeddings
@@ -53,7 +70,7 @@ class _Contender:
     precision: Precision | Literal["int8"] = "float32"
     in_space: bool = False
     """Whether its vectors are meant to equal the targets."""
-    speed: float | None = None
+    speed: float
     """Sentences/s; of PyTorch in float32."""
 
 
@@ -112,6 +129,7 @@ def measure(
         )
         row = {
             "model": contender.name,
+            "kind": contender.kind,
             "dim": contender.encoder.dim,
             "backend": contender.backend,
             "precision": contender.precision,
@@ -145,19 +163,25 @@ def _teachers(
     known = named(teacher)
     weights = [member.weight for member in teacher]
     encoders: list[Encoder] = []
-    seconds = 0.0
+    speeds = []
     for member, stored in zip(teacher, embedded, strict=True):
         encoder = TorchEncoder.load(member.source)
-        seconds += 0.0 if member.anchor else 1 / _speed(encoder, texts)
+        speeds.append(_speed(encoder, texts))
         encoder.set_precision(stored.precision)
         encoders.append(Remembering(encoder))
-    label = " + ".join(member.source.name for member in known)
+    label = _joined(known)
     precision = embedded[0].precision
     count = len(known)
     whole = encoders[0] if count == 1 else JointEncoder(encoders[:count], weights[:count])
     vectors = side_by_side(own[:count], weights[:count])
+    speed = _one_after_another(speeds[:count])
     yield _Contender(
-        name=label, encoder=whole, vectors=vectors, precision=precision, speed=1 / seconds
+        kind="teacher",
+        name=label,
+        encoder=whole,
+        vectors=vectors,
+        precision=precision,
+        speed=speed,
     )
     plain = recipe.projection.settled_whitening(static=recipe.student_spec.static) == 0
     is_target = plain and len(teacher) == count
@@ -170,32 +194,51 @@ def _teachers(
             centred=recipe.projection.centred,
         )
     yield _Contender(
+        kind="pca",
         name=f"{label}, PCA-{cut.dim}",
         encoder=ProjectedEncoder(whole, cut),
         vectors=cut.apply(vectors),
         precision=precision,
         in_space=is_target,
+        speed=_projected(speed, cut, vectors),
     )
     if not is_target:
-        members = " + ".join(member.source.name for member in teacher)
+        joint = side_by_side(own, weights)
         yield _Contender(
-            name=f"{members}, PCA-{recipe.dim}: the target",
+            kind="target",
+            name=f"{_joined(teacher)}, PCA-{recipe.dim}: the target",
             encoder=ProjectedEncoder(JointEncoder(encoders, weights), targets),
-            vectors=targets.apply(side_by_side(own, weights)),
+            vectors=targets.apply(joint),
             precision=precision,
             in_space=True,
+            speed=_projected(_one_after_another(speeds), targets, joint),
         )
+
+
+def _joined(teacher: Sequence[Member]) -> str:
+    """Names as a person gives them, with the weights that tell one teacher from another."""
+    named_with_weights = (
+        member.source.name if member.weight == 1 else f"{member.source.name}:{member.weight:g}"
+        for member in teacher
+    )
+    return " + ".join(named_with_weights)
 
 
 def _tables(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
     """The tokens as the teacher sees them one by one, and the closed form."""
-    for kind, place in (("token vectors", "init/tokens"), ("closed form", "init")):
+    rows: tuple[tuple[Kind, str, str], ...] = (
+        ("tokens", "token vectors", "init/tokens"),
+        ("closed_form", "closed form", "init"),
+    )
+    for kind, name, place in rows:
         encoder = TorchEncoder(model_of(run, place), name=recipe.student)
         yield _Contender(
-            name=f"{recipe.student}, {kind}",
+            kind=kind,
+            name=f"{recipe.student}, {name}",
             encoder=encoder,
             vectors=encoder.encode(texts),
             in_space=True,
+            speed=_speed(encoder, texts),
         )
 
 
@@ -209,8 +252,9 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
     plain = TorchEncoder(model, name=name)
     kept = Remembering(plain)
     vectors = kept.encode(texts)
+    speed = _speed(plain, texts)
     yield _Contender(
-        name=f"{name}, untouched", encoder=kept, vectors=vectors, speed=_speed(plain, texts)
+        kind="untouched", name=f"{name}, untouched", encoder=kept, vectors=vectors, speed=speed
     )
     own = own_projection(run)
     # Of what the head sees, which a model with a head or pooling of its own does not give.
@@ -218,17 +262,21 @@ def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
         kept = Remembering(TorchEncoder(without_head(initial), name=name))
         vectors = kept.encode(texts)
     yield _Contender(
+        kind="own_pca",
         name=f"{name}, own PCA-{own.dim}",
         encoder=ProjectedEncoder(kept, own),
         vectors=own.apply(vectors),
+        speed=_projected(speed, own, vectors),
     )
     if recipe.head.init != "random":
         solved = TorchEncoder(initial, name=name)
         yield _Contender(
+            kind="closed_form",
             name=f"{name}, closed-form head",
             encoder=solved,
             vectors=solved.encode(texts),
             in_space=True,
+            speed=_speed(solved, texts),
         )
 
 
@@ -244,6 +292,7 @@ def _ends_alike(model: SentenceTransformer, student: SentenceTransformer) -> boo
 def _distilled(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
     final = TorchEncoder(model_of(run, "model"), name=recipe.student)
     yield _Contender(
+        kind="distilled",
         name=f"{recipe.student}, distilled",
         encoder=final,
         vectors=final.encode(texts),
@@ -255,6 +304,7 @@ def _distilled(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Con
 def _others(beside: Sequence[Encoder], texts: Sequence[str]) -> Iterator[_Contender]:
     for encoder in beside:
         yield _Contender(
+            kind="other",
             name=encoder.name,
             encoder=encoder,
             vectors=encoder.encode(texts),
@@ -274,6 +324,7 @@ def _exported(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Cont
     for precision in sorted(precisions, key=lambda name: bool(name == export["default"])):
         with Runtime.load(run / "model", precision=precision) as encoder:
             yield _Contender(
+                kind="distilled",
                 name=f"{recipe.student}, distilled",
                 encoder=encoder,
                 vectors=encoder.encode(texts),
@@ -286,3 +337,16 @@ def _exported(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Cont
 
 def _speed(encoder: Encoder, texts: Sequence[str]) -> float:
     return sentences_per_second(encoder.encode, texts[:TIMED_SENTENCES])
+
+
+def _one_after_another(speeds: Sequence[float]) -> float:
+    """Of a teacher that asks several encoders."""
+    return 1 / sum(1 / speed for speed in speeds)
+
+
+def _projected(speed: float, projection: Projection, vectors: Embeddings) -> float:
+    """Speed of an encoder that is timed already, with a projection behind it."""
+    some = vectors[:TIMED_SENTENCES]
+    started = time.perf_counter()
+    projection.apply(some)
+    return len(some) / (len(some) / speed + time.perf_counter() - started)

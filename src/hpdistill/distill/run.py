@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, content_hashes
+from hpdistill.distill.labels import labelled
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
 from hpdistill.distill.parts import KEPT, kept_sentences
@@ -41,7 +42,7 @@ from hpdistill.teacher import EmbeddedCorpus, encoder_identity
 
 __all__ = ["Distilled", "distill"]
 
-ROWS = 2
+ROWS = 3
 """Raised when the report has other rows from the same inputs."""
 
 TOLD_APART = 4
@@ -183,8 +184,11 @@ class _Run:
         measured = self._stage(
             "report", [ROWS, training_hash, content, self.export, others], self._measure
         )
-        write_report(self.recipe, self.out, measured["rows"], self.manifest.stages, self.evaluation)
-        return Distilled(self.out / "model", measured["rows"], self.manifest.stages)
+        rows = labelled(self.recipe, measured["rows"])
+        stages = self.manifest.stages
+        measured_on = {key: measured[key] for key in ("versions", "machine")}
+        write_report(self.recipe, self.out, rows, stages, self.evaluation, measured_on=measured_on)
+        return Distilled(self.out / "model", rows, stages)
 
     @cached_property
     def embedded_whole(self) -> list[EmbeddedCorpus]:
@@ -283,7 +287,7 @@ class _Run:
             beside=self.beside,
             report=self.report,
         )
-        return {"rows": rows}
+        return {"rows": rows, "versions": versions(), "machine": machine()}
 
 
 def _held_out(corpus: Corpus) -> list[str]:

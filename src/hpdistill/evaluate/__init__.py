@@ -7,7 +7,8 @@ a process of its own. Importing this imports neither torch nor ONNX Runtime.
 from hpdistill.evaluate._encode import encode_sentences, sentences_per_second
 from hpdistill.evaluate.backends import DEFAULT_BACKENDS, Backend, missing
 from hpdistill.evaluate.fidelity import FidelityScores, evaluate_fidelity
-from hpdistill.evaluate.plot import check_plot, plot_quality_speed
+from hpdistill.evaluate.page import Section, html_page
+from hpdistill.evaluate.plot import check_plot, plot_quality_speed, short_names
 from hpdistill.evaluate.speed import Contender, Speeds, Workload, measure_speed, summarise
 from hpdistill.evaluate.sts import (
     DEV_TASK,
@@ -21,7 +22,7 @@ from hpdistill.evaluate.sts import (
     evaluate_sts_prefixes,
     load_tasks,
 )
-from hpdistill.evaluate.table import Column, Table, html_page
+from hpdistill.evaluate.table import Column, Table
 from hpdistill.evaluate.texts import evenly, manual_sentences, texts_of_tokens, tokenizer_file
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Column",
     "Contender",
     "FidelityScores",
+    "Section",
     "Speeds",
     "StsData",
     "StsScores",
@@ -53,6 +55,7 @@ __all__ = [
     "missing",
     "plot_quality_speed",
     "sentences_per_second",
+    "short_names",
     "summarise",
     "texts_of_tokens",
     "tokenizer_file",

@@ -1,4 +1,4 @@
-"""One table for every measurement: for the terminal, for Markdown, for a self-contained page."""
+"""One table for every measurement: for the terminal, for Markdown, for a page."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Column", "Table", "html_page"]
+__all__ = ["Column", "Table"]
 
 _MISSING = "\N{EN DASH}"
-_CSS = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #8886; text-align: left; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-.note { opacity: .75; margin: .2rem 0; }
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +24,8 @@ class Column:
     """Format specification of a number, such as `.2f`; empty for text."""
     best: Literal["max", "min"] | None = None
     """Which value of the column is emphasised, if any."""
+    meaning: str = ""
+    """What its figures are, and which way is better; for a reader who does not know."""
 
     def text(self, row: Mapping[str, Any]) -> str:
         """The cell's text; a dash for a key that is absent, None or not a number."""
@@ -122,43 +114,39 @@ class Table:
             lines += ["", _markdown(note)]
         return "\n".join(lines) + "\n"
 
+    @property
+    def meanings(self) -> list[tuple[str, str]]:
+        """Title and meaning of each column that has one."""
+        return [(column.title, column.meaning) for column in self.columns if column.meaning]
+
     def to_html(self) -> str:
-        """As an HTML fragment; `html_page` makes a document of several."""
+        """As an HTML fragment; `html_page` makes a document of several.
+
+        The first column of text heads its rows.
+        """
+        heading = next((n for n, column in enumerate(self.columns) if not column.format), None)
         kinds = [' class="number"' if column.format else "" for column in self.columns]
         heads = "".join(
             f'<th scope="col"{kind}>{escape(column.title)}</th>'
             for column, kind in zip(self.columns, kinds, strict=True)
         )
-        body = "\n".join(
-            "<tr>"
-            + "".join(
-                f"<td{kind}>{f'<strong>{escape(text)}</strong>' if best else escape(text)}</td>"
-                for (text, best), kind in zip(row, kinds, strict=True)
-            )
-            + "</tr>"
-            for row in self.cells()
-        )
+        lines = []
+        for row in self.cells():
+            cells = []
+            for place, ((text, best), kind) in enumerate(zip(row, kinds, strict=True)):
+                shown = f"<strong>{escape(text)}</strong>" if best else escape(text)
+                tag, scope = ("th", ' scope="row"') if place == heading else ("td", "")
+                cells.append(f"<{tag}{scope}{kind}>{shown}</{tag}>")
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        body = "\n".join(lines)
         caption = f"<caption>{escape(self.title)}</caption>\n" if self.title else ""
+        # What scrolls can be reached, and then has to have a name.
+        region = f' role="region" aria-label="{escape(self.title)}"' if self.title else ""
         notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
         return (
-            f'<div class="scroll"><table>\n{caption}<thead><tr>{heads}</tr></thead>\n'
-            f"<tbody>\n{body}\n</tbody>\n</table></div>\n{notes}"
+            f'<div class="scroll" tabindex="0"{region}><table>\n{caption}'
+            f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n{notes}"
         )
-
-
-def html_page(title: str, fragments: Iterable[str]) -> str:
-    """A whole HTML document that loads nothing from elsewhere.
-
-    Args:
-        title: Plain text.
-        fragments: HTML, such as that of `Table.to_html`; put in as it is.
-    """
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n{''.join(fragments)}</body>\n</html>\n"
-    )
 
 
 def _markdown(text: str) -> str:

@@ -1,8 +1,8 @@
 """Which sentences or labelled pairs are learnt from."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from hpdistill.recipe._choices import check, check_choice, check_errors, check_if_set
 
@@ -21,6 +21,12 @@ class CorpusRecipe:
     errors: Literal["strict", "replace", "ignore"] = "strict"
     min_words: int = 1
     max_words: int = 200
+    # Passages, not sentences, unless told otherwise: what is searched are passages, and a sentence
+    # of a long text alone often says too little of what it is about.
+    split: Literal["passages", "sentences", "none"] = "passages"
+    """What is learnt from a text of more than `max_words`: `passages`, runs of its sentences of at
+    most so many words; its `sentences`; `none`: nothing, it is dropped. Of a sentence that is
+    longer still each part is. Shorter texts stay whole."""
     exclude: tuple[str, ...] = ()
     """Evaluation folders or files: a sentence found in one of them never enters the corpus."""
     validation: int = 2000
@@ -37,6 +43,7 @@ class CorpusRecipe:
         check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
         check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
+        check_choice("split", self.split, ("passages", "sentences", "none"))
         check("validation", self.validation, self.validation >= 3, "3 or more")
         check_if_set(
             "validation_sources",
@@ -53,6 +60,13 @@ class CorpusRecipe:
     def reads(self) -> tuple[str, ...]:
         """All sources, folders and files that decide the sentences."""
         return (*self.sources, *(self.validation_sources or ()), *self.exclude)
+
+    def identity(self) -> dict[str, Any]:
+        """All choices by name, as work that is done with them is told from other work."""
+        choices = asdict(self)
+        if self.split == "passages":
+            del choices["split"]  # what was finished before there was this choice stays finished
+        return choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +131,7 @@ class NliRecipe:
     def reads(self) -> tuple[str, ...]:
         """All sources, folders and files that decide the pairs."""
         return (*self.sources, *self.exclude)
+
+    def identity(self) -> dict[str, Any]:
+        """All choices by name."""
+        return asdict(self)
