@@ -118,7 +118,7 @@ def table_rows(
     hint = (
         "A .csv quotes a field that holds commas; a .tsv field holds no tabs."
         if header.usual
-        else f"Its columns are divided by {header.described}; --delimiter names another character."
+        else f"Its columns are divided by {header.described}; `delimiter` names another character."
     )
     for number, row in _divided(lines, header.delimiter, quotes=quotes, path=path, error=error):
         if _is_blank(row, quotes=quotes) and (width != 1 or not begun):
@@ -162,7 +162,7 @@ def _opened(
 def _sniffed(readings: dict[str, list[_Row]], path: Path, usual: str, error: type[HpdError]) -> str:
     several = [mark for mark, rows in readings.items() if len(rows[0][1]) > 1]
     even = [mark for mark in several if _uneven(readings[mark]) is None]
-    hint = "Say what divides the columns, with --delimiter."
+    hint = "Say what divides the columns, with `delimiter`."
     if len(even) == 1:
         return even[0]
     if even:
@@ -192,7 +192,7 @@ def _check_divides(
             raise error(
                 f"{path}: the columns are divided by {_NAMES[mark]}, and its header holds no "
                 f"{delimiter!r}",
-                hint="--delimiter is for all tables that are read together.",
+                hint="`delimiter` is for all tables that are read together.",
             )
 
 

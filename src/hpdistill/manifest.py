@@ -155,7 +155,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         RunError: It is damaged, or of something else than a run.
     """
     path = directory / _MANIFEST
-    hint = f"Give another --out; with --store {directory / 'targets'} embeddings are kept."
+    hint = f"Give another `out`; with `store={directory / 'targets'}` embeddings are kept."
     try:
         found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -200,7 +200,7 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise RunError(f"{directory} is a file; --out must name a directory")
+        raise RunError(f"{directory} is a file; `out` must name a directory")
     kept = directory / "recipe.toml"
     manifest = read_manifest(directory)
     if manifest is None:
@@ -208,13 +208,13 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
         for entry in directory.iterdir():
             if entry.name not in allowed and not is_temporary(entry):
                 raise RunError(
-                    f"{directory} is not empty and holds no run", hint="Give --out a new directory."
+                    f"{directory} is not empty and holds no run", hint="Give `out` a new directory."
                 )
     elif manifest["stages"] and not overwrite and not _holds(kept, recipe):
         # A run that failed on its sources, before any stage was complete, has nothing to lose.
         raise RunError(
             f"{directory} holds a run of another recipe",
-            hint="Give another --out, or --overwrite to replace it; "
+            hint="Give another `out`, or `overwrite=True` to replace it; "
             "teacher embeddings that still fit are kept.",
         )
 

@@ -55,7 +55,11 @@ def _build(kind: type, data: object, what: str, where: str) -> object:
 def _convert(hint: Any, value: Any, what: str, where: str) -> Any:  # noqa: ANN401 - any field type
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _convert(next(a for a in arguments if a is not type(None)), value, what, where)
+        kinds = [one for one in arguments if one is not type(None)]
+        # Of one or several, such as a text or texts.
+        several = [one for one in kinds if typing.get_origin(one) is tuple]
+        kind = several[0] if several and isinstance(value, list) else kinds[0]
+        return _convert(kind, value, what, where)
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), value, what, f"{where}.")
     if origin is tuple:

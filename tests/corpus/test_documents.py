@@ -157,7 +157,7 @@ def test_what_json_cannot_hold_becomes_what_it_can(tmp_path: Path) -> None:
 def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "a.jsonl", {"id": "1", "de": "eins", "en": "one"})
     assert "columns: de, en" in str(fault(source))
-    assert "--text-column" in fault(source).hint
+    assert "`text_column`" in fault(source).hint
     assert "line 1: no column 'fr'" in str(fault(source, text_column="fr"))
     assert "line 1: no column 'k'" in str(fault(source, text_column="de", id_column="k"))
     missing = fault(source, text_column="de", metadata_columns=["en", "author"])

@@ -120,8 +120,8 @@ def test_a_byte_of_another_encoding_is_located(tmp_path: Path, name: str, offset
     error = fault(write(tmp_path / name, content + b"\xff\nmore\n"))
     assert f"at byte {offset}" in str(error)
     assert str(tmp_path / name) in str(error)
-    assert "--encoding" in error.hint
-    assert "--errors" in error.hint
+    assert "`encoding`" in error.hint
+    assert "`errors='replace'`" in error.hint
 
 
 def test_a_bad_byte_behind_a_byte_order_mark_is_located(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_missing_column_error_names_those_there_are(
     assert "title, body" in str(missing)
     ambiguous = fault(source)
     assert "title, body" in str(ambiguous)
-    assert "--column" in ambiguous.hint
+    assert "`column`" in ambiguous.hint
 
 
 def test_a_missing_file_a_directory_and_an_unknown_format_are_refused(tmp_path: Path) -> None:

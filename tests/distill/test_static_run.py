@@ -68,7 +68,7 @@ def test_a_static_student_has_no_anchor_and_refuses_one(static, static_run, tmp_
     assert len(description(static_run.model.parent)["teacher"]) == 1
     with pytest.raises(UsageError, match=r"anchor is 0\.5; a static student") as caught:
         distill(static(anchor=0.5), tmp_path / "run")
-    assert "--teacher twice" in caught.value.hint
+    assert "two `teachers`" in caught.value.hint
     assert not (tmp_path / "run").exists()
 
 

@@ -234,7 +234,7 @@ def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | No
         known, row = made["inputs"], dict(made["row"])
     except (OSError, HpdError, LookupError, TypeError) as error:
         raise RunError(
-            f"{out} exists and is not what this command makes", hint="Give --out a new directory."
+            f"{out} exists and is not what this command makes", hint="Give `out` a new directory."
         ) from error
     if overwrite:
         return None
@@ -242,7 +242,7 @@ def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | No
         return row
     raise RunError(
         f"{out} was made of other choices",
-        hint="Give --out a new directory, or --overwrite to replace it.",
+        hint="Give `out` a new directory, or `overwrite=True` to replace it.",
     )
 
 
@@ -266,7 +266,7 @@ def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:
     if not isinstance(base[0], Transformer):
         raise UsageError(
             f"{source.name} starts with a {type(base[0]).__name__}; allowed: a Transformer",
-            hint="A static model is cut by distilling it to a smaller --dim.",
+            hint="A static model is cut by distilling it to a smaller `dim`.",
         )
     width = int(base.get_embedding_dimension() or 0)
     if not 1 <= dim <= width:

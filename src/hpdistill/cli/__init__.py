@@ -7,23 +7,46 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
-from hpdistill.errors import HpdError
+from hpdistill.cli._command import App
+from hpdistill.errors import HpdError, UsageError
 
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130
 
-app = typer.Typer(
+app = App(
     name="hpd",
     help="Turn a big sentence-embedding model into a small, fast one in the same similarity space.",
     no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from hpdistill import __version__
+
+        typer.echo(f"hpdistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line as a whole."""
+
 
 for _module in (
     "augment",
@@ -44,7 +67,11 @@ for _module in (
 
 
 def main() -> None:
-    """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2 or 130."""
+    """Entry point: one clear line for what a user can cause.
+
+    Exit codes: 0; 2 for what cannot be done as it was said; 1 for what is not as it should be, a
+    file, a model, a run, a machine; 130 for an interruption.
+    """
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if sys.stdout is None:
@@ -66,7 +93,7 @@ def main() -> None:
             traceback.print_exc()
         _say(*_in_words(error))
         _drop_output()
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
 
 
 def _run(arguments: list[str]) -> None:

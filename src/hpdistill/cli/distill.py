@@ -42,7 +42,21 @@ def distill(
         Path | None, typer.Option("--recipe", metavar="FILE", help="Replay a recipe.toml.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "--text-column",
+            help="Column of tabular sources; repeat it to join several.",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of text files. [default: utf-8]")] = None,
     errors: Annotated[
         str | None, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
@@ -185,6 +199,7 @@ def distill(
         "anchor": anchor,
         "corpus.sources": sentences,
         "corpus.column": column,
+        "corpus.delimiter": delimiter,
         "corpus.encoding": encoding,
         "corpus.errors": errors,
         "corpus.exclude": excluded or None,

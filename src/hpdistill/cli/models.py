@@ -4,15 +4,16 @@ from typing import Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the `models` group."""
-    group = typer.Typer(
+    group = App(
         help="Models with short names: list them, or fetch them before going offline.",
         no_args_is_help=True,
-        rich_markup_mode=None,
     )
     group.command("list")(_list)
     group.command("fetch")(_fetch)

@@ -33,7 +33,17 @@ Sources = Annotated[
 Dim = Annotated[int, typer.Option(help="Width K of the new vectors.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Directory of the new model.")]
 Seed = Annotated[int, typer.Option(help="Of the sample, and of the sentences held out.")]
-TextColumn = Annotated[str | None, typer.Option("--column", help="Column of tabular sources.")]
+TextColumn = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of tabular sources; repeat it to join several."),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+    ),
+]
 Encoding = Annotated[str, typer.Option(help="Of text files.")]
 Errors = Annotated[str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")]
 Split = Annotated[
@@ -70,6 +80,7 @@ def whiten(
     out: Out,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     split: Split = "passages",
@@ -81,7 +92,7 @@ def whiten(
     as_json: AsJson = False,
 ) -> None:
     """Whiten a model's vectors and cut them to K numbers (Su et al. 2021)."""
-    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     _run("whiten", model, corpus, out, as_json, dim, seed, store, precision, overwrite)
 
 
@@ -102,6 +113,7 @@ def pca(
     ] = 0.0,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     split: Split = "passages",
@@ -113,14 +125,15 @@ def pca(
     as_json: AsJson = False,
 ) -> None:
     """Cut a model's vectors to their first K principal components."""
-    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     more = {"centred": centred, "whitening": whitening}
     _run("pca", model, corpus, out, as_json, dim, seed, store, precision, overwrite, **more)
 
 
 def _corpus(
     sentences: list[str],
-    column: str | None,
+    column: list[str] | None,
+    delimiter: str | None,
     encoding: str,
     errors: str,
     split: str,
@@ -131,7 +144,8 @@ def _corpus(
 
     return CorpusRecipe(
         sources=tuple(sentences),
-        column=column,
+        column=tuple(column) if column else None,
+        delimiter=delimiter,
         encoding=encoding,
         errors=errors,  # type: ignore[arg-type]  # checked there
         split=split,  # type: ignore[arg-type]  # checked there

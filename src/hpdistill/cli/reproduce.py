@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import named
+
 if TYPE_CHECKING:
     from hpdistill.evaluate import Table
 
@@ -16,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reproduce)
 
 
+@named({"models": "model"})
 def reproduce(
     rows: Annotated[
         list[str] | None,

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 if TYPE_CHECKING:
     from hpdistill.recipe import SimcseRecipe
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Train encoders without a teacher: baselines, and teachers.")
+_app = App(help="Train encoders without a teacher: baselines, and teachers.")
 
 _BACKBONE = "Path, hub id, short name, or layers:MODEL:0,2,4."
 _NLI = (
@@ -61,7 +63,17 @@ def simcse(
     ] = "auto",
     evaluate_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 250,
     seed: Annotated[int, typer.Option()] = 0,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sentences.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sentences; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of sentences. [default: found in the first rows]",
+        ),
+    ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
         str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
@@ -107,6 +119,7 @@ def simcse(
         sentences,
         data,
         column=column,
+        delimiter=delimiter,
         split=split,
         unsupervised=unsupervised,
         choices={
@@ -152,7 +165,8 @@ def _recipe(
     sentences: list[str] | None,
     data: dict[str, Any],
     *,
-    column: str | None,
+    column: list[str] | None,
+    delimiter: str | None,
     split: str | None,
     unsupervised: bool,
     choices: dict[str, Any],
@@ -173,11 +187,13 @@ def _recipe(
         )
     if column is not None and not unsupervised:
         raise UsageError("--column needs --unsupervised: triplets have columns of their own")
+    if delimiter is not None and not unsupervised:
+        raise UsageError("--delimiter needs --unsupervised: of labelled pairs it is found")
     if split is not None and not unsupervised:
         raise UsageError("--split needs --unsupervised: of labelled pairs no text is split")
     section = {"sources": given[wanted], **data}
     if unsupervised:
-        section |= {"column": column, "split": split}
+        section |= {"column": column, "delimiter": delimiter, "split": split}
     choices["corpus" if unsupervised else "nli"] = _given(section)
     return SimcseRecipe.from_dict(_given(choices))
 

@@ -9,7 +9,7 @@ _PREFERRED = ("text", "sentence")
 
 
 def choose_column(
-    names: Sequence[str], column: str | None, where: str, *, option: str = "--column"
+    names: Sequence[str], column: str | None, where: str, *, parameter: str = "column"
 ) -> str:
     """The column to read: the one asked for, the only one, or one named text or sentence.
 
@@ -17,7 +17,7 @@ def choose_column(
         names: Those there are.
         column: The one asked for.
         where: The place, for messages.
-        option: Of the command line, that asks for one.
+        parameter: That asks for one.
 
     Raises:
         CorpusError: It is not there, or none was asked for and several could be meant.
@@ -31,7 +31,7 @@ def choose_column(
     if column is None:
         raise CorpusError(
             f"{where}: no column is named text or sentence; columns: {there}",
-            hint=f"Choose one with {option}.",
+            hint=f"Choose one with `{parameter}`.",
         )
     raise CorpusError(f"{where}: no column {column!r}; columns: {there}")
 
@@ -41,14 +41,15 @@ def choose_columns(
     wanted: Sequence[str] | None,
     where: str,
     *,
-    option: str = "--column",
+    parameter: str = "column",
 ) -> list[str]:
     """The columns to read, in the order they were asked for; else as `choose_column`.
 
     Raises:
         CorpusError: As `choose_column`.
     """
-    return [choose_column(names, one, where, option=option) for one in wanted or [None]]
+    asked: Sequence[str | None] = wanted or [None]
+    return [choose_column(names, one, where, parameter=parameter) for one in asked]
 
 
 def asked_columns(column: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -99,12 +99,12 @@ def reading(path: Path, *, encoding: str = "utf-8") -> Iterator[None]:
         of = " of the decompressed text" if path.suffix.lower() == ".gz" else ""
         raise CorpusError(
             f"{path} is not {encoding}: {error.reason} at byte {place}{of}",
-            hint="Name its encoding with --encoding, or pass --errors replace (or ignore).",
+            hint="Name its encoding with `encoding`, or pass `errors='replace'` (or ignore).",
         ) from error
     except UnicodeError as error:
         # Of the codec as a whole: UTF-16 without a byte order mark.
         raise CorpusError(
-            f"{path} is not {encoding}: {error}", hint="Name its encoding with --encoding."
+            f"{path} is not {encoding}: {error}", hint="Name its encoding with `encoding`."
         ) from error
     except FileNotFoundError as error:
         raise CorpusError(f"{path} does not exist", hint="Check the path.") from error

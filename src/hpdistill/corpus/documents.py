@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +20,7 @@ from hpdistill.corpus._parquet import columns, parquet_rows
 from hpdistill.corpus._seen import Seen
 from hpdistill.corpus._tables import file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_passages
+from hpdistill.corpus.readers import tell_delimiter
 from hpdistill.delimited import check_delimiter
 from hpdistill.errors import CorpusError
 
@@ -50,7 +52,12 @@ class DocumentReader:
     """Iterates over documents; made by `read_documents`."""
 
     def __init__(
-        self, source: str, rows: Callable[[], Iterator[_Row]], columns: "_Columns"
+        self,
+        source: str,
+        rows: Callable[[], Iterator[_Row]],
+        columns: "_Columns",
+        *,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.empty = 0
         """Documents without text so far; they were passed over."""
@@ -59,6 +66,7 @@ class DocumentReader:
         self._source = source
         self._read = rows
         self._columns = columns
+        self._begin = begin
         self._documents = self._iterate()
 
     def __iter__(self) -> Self:
@@ -68,6 +76,7 @@ class DocumentReader:
         return next(self._documents)
 
     def _iterate(self) -> Iterator[DocumentRow]:
+        self._begin()
         seen = Seen()
         missing = set(self._columns.metadata)
         any_text = False
@@ -86,7 +95,7 @@ class DocumentReader:
         if missing and (any_text or self.empty):
             raise CorpusError(
                 f"{self._source}: no document has {', '.join(sorted(missing))}",
-                hint="Check the columns named with --metadata.",
+                hint="Check the columns named with `metadata_columns`.",
             )
         if not any_text:
             found = f"none of {self.empty:,} documents has text" if self.empty else "no document"
@@ -101,7 +110,7 @@ class DocumentReader:
                 raise CorpusError(
                     f"{self._source}: the id {name!r} is given twice, in {row.place} and "
                     f"{again.place}",
-                    hint="Ids must differ; --id-column names the column they are in.",
+                    hint="Ids must differ; `id_column` names the column they are in.",
                 )
 
 
@@ -140,7 +149,7 @@ class _Columns:
     def _choose(self, names: list[str], where: str) -> list[str]:
         """The columns that make up the text."""
         if self._text is not None:
-            return choose_columns(names, self._text, where)
+            return choose_columns(names, self._text, where, parameter="text_column")
         # Kept with the document, a column of texts is one still.
         kept = {*self.metadata} - {"text", "sentence"}
         rest = [name for name in names if name not in (*_IDS, _TITLE, self._id, *kept)]
@@ -148,7 +157,7 @@ class _Columns:
         if not rest and title:
             return title
         # Once chosen it stays: a row without it must not be read by another column.
-        self._chosen = choose_column(rest, self._chosen, where, option="--text-column")
+        self._chosen = choose_column(rest, self._chosen, where, parameter="text_column")
         return [*title, self._chosen]
 
     def id(self, row: _Row, where: str) -> str:
@@ -165,7 +174,7 @@ class _Columns:
             has, had = (f"in {one}" if one else "missing" for one in (name, self._found))
             raise CorpusError(
                 f"{where}: the id is {has}, and that of the documents before it is {had}",
-                hint="--id-column names a column that all of them have.",
+                hint="`id_column` names a column that all of them have.",
             )
         if name is None:
             return str(row.number)
@@ -211,13 +220,14 @@ def read_documents(
             looks for it in their first rows.
 
     Returns:
-        Iterator that also counts what it passed over.
+        Iterator that also counts what it passed over, and logs what it found to divide columns.
 
     Raises:
         CorpusError: The source is missing, of an unknown kind or damaged, lacks a column or names
             one twice, has an id twice, or no document with text; names the file and the line.
             Raised when the iteration reaches the fault.
-        UsageError: There is no such encoding or delimiter, or a package is not installed.
+        UsageError: There is no such encoding or delimiter.
+        PackageError: The package for a format is not installed.
     """
     check_delimiter(delimiter)
     texts = asked_columns(text_column)
@@ -242,7 +252,8 @@ def read_documents(
         ".tsv": lambda: _table_rows(path, delimiter, **text),
         ".parquet": lambda: _numbered("row", parquet_rows(path, _wanted(path, texts, named))),
     }
-    return DocumentReader(str(path), readers[kind], chosen)
+    begin = partial(tell_delimiter, str(path), delimiter=delimiter, **text)
+    return DocumentReader(str(path), readers[kind], chosen, begin=begin)
 
 
 def _file(path: Path) -> Path:

@@ -19,6 +19,7 @@ from hpdistill.corpus._tables import FORMATS, file_format, table_header, table_r
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.delimited import check_delimiter
 from hpdistill.errors import CorpusError
+from hpdistill.progress import tell
 from hpdistill.recipe import check_errors
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "read_source",
     "refuse_columns",
     "table_rows",
+    "tell_delimiter",
 ]
 
 _TABLES = (".csv", ".tsv")
@@ -70,7 +72,8 @@ def read_source(
     Raises:
         CorpusError: The source is missing, of an unknown kind, damaged, or in another encoding,
             or lacks the column or names one twice. Raised when the iteration reaches the fault.
-        UsageError: There is no such encoding, `errors` or delimiter, or a package is not installed.
+        UsageError: There is no such encoding, `errors` or delimiter.
+        PackageError: The package for a format is not installed.
     """
     check_errors(errors)
     check_delimiter(delimiter)
@@ -157,12 +160,31 @@ def check_source(
         choose_columns([name for name, _ in columns(Path(source))], wanted, source)
 
 
+def tell_delimiter(
+    source: str,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    delimiter: str | None = None,
+    column: str | Sequence[str] | None = None,  # noqa: ARG001 - the whole of `CorpusRecipe.reading`
+) -> None:
+    """Log what was found to divide the columns of a table, if it is not what its name says.
+
+    Arguments as of `read_source`.
+
+    Raises:
+        CorpusError: It cannot be told, or the file cannot be read.
+    """
+    if note := delimiter_note(source, encoding=encoding, errors=errors, delimiter=delimiter):
+        tell(note)
+
+
 def delimiter_note(
     source: str, *, encoding: str = "utf-8", errors: str = "strict", delimiter: str | None = None
 ) -> str:
-    """What was found to divide the columns of a table where it is not what its name says.
+    """What `tell_delimiter` logs.
 
-    Empty for any other source, and where the delimiter is given. Arguments as of `read_source`.
+    Empty for a source that is no table in text, and where the delimiter is given.
 
     Raises:
         CorpusError: It cannot be told, or the file cannot be read.

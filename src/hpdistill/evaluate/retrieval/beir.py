@@ -106,7 +106,7 @@ def _qrels(folder: Path, split: str) -> Path:
         raise EvaluationError(f"{folder} holds no judgements", hint=_LAYOUT)
     raise EvaluationError(
         f"{folder} has no split {split!r}; there are: {', '.join(names)}",
-        hint="Choose one of them, by --split.",
+        hint="Choose one of them, by `split`.",
     )
 
 

@@ -44,7 +44,7 @@ def bm25(task: "RetrievalTask", k: int, *, stopwords: bool = True) -> Bm25:
         stopwords: Leave out English stop words, as bm25s does by default.
 
     Raises:
-        UsageError: The package bm25s is not installed.
+        PackageError: The package bm25s is not installed.
     """
     library = extra("bm25s", "eval")
     started = time.perf_counter()

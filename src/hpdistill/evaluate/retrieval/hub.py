@@ -30,7 +30,7 @@ def load_quora(*, split: str = "test", report: Report = silent) -> RetrievalTask
 
     Raises:
         EvaluationError: The hub cannot be reached and nothing is cached.
-        UsageError: The package datasets is not installed.
+        PackageError: The package datasets is not installed.
     """
     load = extra("datasets").load_dataset
     with _clear_errors(f"{_QUORA} from the hub"):
@@ -59,7 +59,7 @@ def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> Ret
     Raises:
         EvaluationError: There is no such task, subset or split, it is no retrieval task, or the
             hub cannot be reached.
-        UsageError: The package mteb is not installed.
+        PackageError: The package mteb is not installed.
     """
     mteb = extra("mteb", hint="pip install 'mteb>=2'")
     task_name, _, subset = name.partition(":")

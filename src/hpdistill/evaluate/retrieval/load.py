@@ -51,8 +51,8 @@ def load_retrieval(
     Raises:
         EvaluationError: There is no such source, it is damaged or malformed (names the file and
             the line), it cannot be reached, or nothing is left to measure on.
-        UsageError: A package that reading it needs is not installed, or an option of pairs is
-            given for something else.
+        UsageError: An option of pairs is given for something else.
+        PackageError: A package that reading it needs is not installed.
     """
     of_pairs = {
         "first": first,

@@ -202,7 +202,7 @@ def measure_bm25(task: RetrievalTask, reference: Mapping[str, Any] | None = None
         reference: The row that its retention refers to.
 
     Raises:
-        UsageError: The package bm25s is not installed.
+        PackageError: The package bm25s is not installed.
     """
     found = bm25(task, task.depth(DEPTH))
     quality, mrr = _quality(task, found.ranked)

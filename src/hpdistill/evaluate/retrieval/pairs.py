@@ -146,7 +146,7 @@ def _columns(
         if not usual:
             raise EvaluationError(
                 f"{where}: which columns hold the sentences? columns: {there}",
-                hint="Name the two columns, by --first and --second.",
+                hint="Name the two columns, by `first` and `second`.",
             )
         first, second = first or lower[usual[0][0]], second or lower[usual[0][1]]
     if label is None:
