@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import EvaluationError
+from hpdistill.evaluate._files import kind, lines, row_unit, table
 from hpdistill.evaluate.retrieval._assemble import Judgement, Part, Text, assemble, grade
-from hpdistill.evaluate.retrieval._files import kind, lines, table, unit
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 
@@ -62,7 +62,7 @@ def load_beir(folder: Path, *, split: str = "test", report: Report = silent) -> 
         folder.resolve().name,
         (Part(str(corpus)), _texts(corpus)),
         (Part(str(queries)), _texts(queries)),
-        (Part(str(judgements), unit(judgements)), rows),
+        (Part(str(judgements), row_unit(judgements)), rows),
         report=report,
     )
 
@@ -138,7 +138,7 @@ def _named(path: Path) -> Iterator[Judgement]:
     names: list[str] = []
     places: Sequence[int] = ()
     for number, row in table(path):
-        where = f"{path}, {unit(path)} {number}"
+        where = f"{path}, {row_unit(path)} {number}"
         if list(row) != names:
             names = list(row)
             places = _places(names, where)

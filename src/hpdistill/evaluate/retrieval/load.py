@@ -6,8 +6,8 @@ What was wrong with it and could be left out is counted in its notes, what could
 from pathlib import Path
 
 from hpdistill.errors import EvaluationError, UsageError
+from hpdistill.evaluate._files import kind
 from hpdistill.evaluate.retrieval import beir, hub, pairs
-from hpdistill.evaluate.retrieval._files import kind
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 

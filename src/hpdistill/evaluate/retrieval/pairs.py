@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import EvaluationError
+from hpdistill.evaluate._files import (
+    TABLES,
+    divided_note,
+    pair_columns,
+    row_unit,
+    sentence_of,
+    table,
+)
 from hpdistill.evaluate.retrieval._assemble import Judgement, Part, Text, assemble
-from hpdistill.evaluate.retrieval._files import TABLES, divided_note, table, unit
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 
@@ -22,14 +29,6 @@ __all__ = ["FORMATS", "load_pairs"]
 FORMATS = TABLES
 """Each but `.parquet` also with `.gz` behind it."""
 
-_SENTENCES = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("sentence_a", "sentence_b"),
-    ("text1", "text2"),
-    ("premise", "hypothesis"),
-    ("anchor", "positive"),
-)
 _LABELS = (
     "is_duplicate",
     "label",
@@ -69,8 +68,10 @@ def load_pairs(
         line, head = next(rows)
     except StopIteration:
         raise EvaluationError(f"{path} is empty") from None
-    place = unit(path)
-    first, second, label = _columns(list(head), first, second, label, f"{path}, {place} {line}")
+    place = row_unit(path)
+    first, second, label = pair_columns(
+        list(head), first, second, label, usual=_LABELS, where=f"{path}, {place} {line}"
+    )
     may_split = "split" not in (first, second, label)
     of_split = may_split and "split" in head
 
@@ -85,7 +86,7 @@ def load_pairs(
             )
         if of_split and row["split"] != split:
             continue
-        one, other = (_sentence(row, column, where) for column in (first, second))
+        one, other = (sentence_of(row, column, where).strip() for column in (first, second))
         skipped += not one or not other or one == other
         for sentence in filter(None, (one, other)):
             ids.setdefault(sentence, len(ids))
@@ -130,37 +131,6 @@ def _all(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     yield line, head
     yield from rest
-
-
-def _columns(
-    names: Sequence[str], first: str | None, second: str | None, label: str | None, where: str
-) -> tuple[str, str, str | None]:
-    """The two columns of sentences, and that of the label, if there is one."""
-    there = ", ".join(names)
-    for wanted in filter(None, (first, second, label)):
-        if wanted not in names:
-            raise EvaluationError(f"{where}: no column {wanted!r}; columns: {there}")
-    lower = {name.lower(): name for name in reversed(names)}
-    if first is None or second is None:
-        usual = [pair for pair in _SENTENCES if lower.keys() >= set(pair)]
-        if not usual:
-            raise EvaluationError(
-                f"{where}: which columns hold the sentences? columns: {there}",
-                hint="Name the two columns, by `first` and `second`.",
-            )
-        first, second = first or lower[usual[0][0]], second or lower[usual[0][1]]
-    if label is None:
-        label = next((lower[name] for name in _LABELS if name in lower), None)
-    if len({first, second, label}) < 3:
-        raise EvaluationError(f"{where}: {first}, {second} and {label} must be different columns")
-    return first, second, label
-
-
-def _sentence(row: Mapping[str, Any], column: str, where: str) -> str:
-    value = row.get(column, "")
-    if not isinstance(value, str):
-        raise EvaluationError(f"{where}: {column} is {str(value)[:40]}, expected a string")
-    return value.strip()
 
 
 def _label(row: Mapping[str, Any], column: str | None, where: str) -> str | float:
