@@ -123,7 +123,9 @@ def sentence_of(row: Mapping[str, Any], column: str, where: str) -> str:
     Raises:
         EvaluationError: It is something else.
     """
-    value = row.get(column, "")
+    value = row.get(column)
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise EvaluationError(f"{where}: {column} is {str(value)[:40]}, expected a string")
     return value

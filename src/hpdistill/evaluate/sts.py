@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
 from hpdistill.errors import EvaluationError
 from hpdistill.evaluate._encode import encode_sentences
-from hpdistill.evaluate._files import divided_note, pair_columns, row_unit, sentence_of, table
+from hpdistill.evaluate._files import (
+    TABLES,
+    divided_note,
+    kind,
+    pair_columns,
+    row_unit,
+    sentence_of,
+    table,
+)
 from hpdistill.evaluate._spearman import spearman
 from hpdistill.files import text_hash
 from hpdistill.progress import Report, silent, tell
@@ -231,7 +239,8 @@ def load_scored_pairs(
 ) -> StsData:
     """Read a file of sentence pairs with scores as one task, named as the file is.
 
-    White space within sentences becomes single blanks, as in the tasks of `load_tasks`.
+    White space within sentences becomes single blanks, as in the tasks of `load_tasks`. Pairs with
+    an empty sentence are left out, and their number is logged.
 
     Args:
         path: A `.csv`, `.tsv` or `.jsonl` (also with `.gz`) or `.parquet`; its columns have names.
@@ -248,10 +257,16 @@ def load_scored_pairs(
         UsageError: There is no such delimiter.
         PackageError: pyarrow, for Parquet, is not installed.
     """
+    if kind(path) not in TABLES:
+        raise EvaluationError(
+            f"{path} is of no format that holds scored pairs",
+            hint=f"Allowed: {', '.join(TABLES)} (text formats also with .gz), or a folder of tasks.",
+        )
     if note := divided_note(path, delimiter):
         tell(note)
     columns: tuple[str, str, str] | None = None
     pairs = []
+    empty = 0
     for number, row in table(path, delimiter):
         where = f"{path}, {row_unit(path)} {number}"
         if columns is None or not row.keys() >= {*columns}:
@@ -266,7 +281,13 @@ def load_scored_pairs(
                 raise EvaluationError(f"{where}: no column {missing!r}; columns: {', '.join(row)}")
             columns = (found[0], found[1], found[2])
         one, other = (sentence_of(row, name, where) for name in columns[:2])
-        pairs.append((one, other, _number(row[columns[2]], f"{where}, {columns[2]}")))
+        scored = (one, other, _number(row[columns[2]], f"{where}, {columns[2]}"))
+        if one.strip() and other.strip():
+            pairs.append(scored)
+        else:
+            empty += 1
+    if empty:
+        tell(f"{path}: {empty:,} pairs have an empty sentence and are left out")
     subset = _subset(path.name, pairs)
     if len(np.unique(subset.gold)) < 2:
         raise EvaluationError(
