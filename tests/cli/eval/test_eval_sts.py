@@ -116,12 +116,6 @@ def own_pairs(folder, name, text=OWN, gap=","):
         ("mine.jsonl", ""),
         ("p.parquet", ""),
     ],
-        ("mine.csv", ","),
-        ("mine.csv", ";"),
-        ("mine.tsv", "\t"),
-        ("mine.jsonl", ""),
-        ("p.parquet", ""),
-    ],
 )
 def test_own_pairs_are_one_task_named_by_their_file(loaded, data, tmp_path, name, gap):
     path = own_pairs(tmp_path, name, gap=gap)
