@@ -19,6 +19,7 @@ OUT_OF_RANGE = [
     ("corpus.errors", "skip", "strict, replace, ignore"),
     ("corpus.min_words", 0, "1 or more"),
     ("corpus.max_words", 0, "at least min_words"),
+    ("corpus.split", "paragraphs", "passages, sentences, none"),
     ("corpus.validation", 2, "3 or more"),
     ("corpus.limit", 14, "15 or more"),
     ("augment.share", 1.5, "above 0, at most 1"),

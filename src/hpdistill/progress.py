@@ -1,8 +1,12 @@
-"""How long-running work tells its caller how far it is, without printing."""
+"""How long-running work tells its caller how far it is and what it found, without printing."""
 
+import logging
 from typing import Protocol
 
-__all__ = ["Report", "silent"]
+__all__ = ["LOGGER", "Report", "caution", "silent", "tell"]
+
+LOGGER = logging.getLogger("hpdistill")
+"""What is worth a line of its own; the command line shows it on standard error."""
 
 
 class Report(Protocol):
@@ -15,3 +19,13 @@ class Report(Protocol):
 
 def silent(task: str, done: int, total: int) -> None:
     """Ignore progress."""
+
+
+def tell(line: str) -> None:
+    """Log what became of the user's data."""
+    LOGGER.info("%s", line)
+
+
+def caution(line: str) -> None:
+    """Log what the user should do something about."""
+    LOGGER.warning("%s", line)

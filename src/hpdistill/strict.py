@@ -91,7 +91,10 @@ def _build(kind: type, data: object, what: str, where: str) -> object:
 
 
 def _convert(hint: Any, value: Any, what: str, where: str) -> Any:  # noqa: ANN401 - any field type
-    hint = _without_none(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        # Of one or several, such as a text or texts.
+        several = [one for one in typing.get_args(hint) if typing.get_origin(one) is tuple]
+        hint = several[0] if several and isinstance(value, list) else _without_none(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), value, what, f"{where}.")

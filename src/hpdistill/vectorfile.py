@@ -433,7 +433,7 @@ def _unicode(text: str) -> str:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    task, hint = "writing .parquet", "pip install 'hpdistill[train]', or write .npy."
+    task, hint = "writing .parquet", "pip install 'hpdistill[search]', or write .npy."
     return extra("pyarrow", task=task, hint=hint), extra("pyarrow.parquet", task=task, hint=hint)
 
 

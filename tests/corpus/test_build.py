@@ -74,7 +74,7 @@ def test_every_reason_for_dropping_is_counted(tmp_path: Path) -> None:
     texts += ["The HELD-OUT sentence!", "the held out sentence"]
     source = write(tmp_path / "a.txt", texts)
     recipe = CorpusRecipe(
-        sources=(source,), min_words=3, max_words=10, exclude=(evaluation,), limit=30
+        sources=(source,), min_words=3, max_words=10, split="none", exclude=(evaluation,), limit=30
     )
     summary, corpus = build(recipe, tmp_path / "c")
     assert summary.dropped == {
@@ -217,7 +217,7 @@ def test_too_few_sentences_are_an_error_that_says_why(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text(texts)
-    recipe = CorpusRecipe(sources=(str(path),))
+    recipe = CorpusRecipe(sources=(str(path),), split="none")
     out = tmp_path / "c"
     out.mkdir()
     for attempt in (

@@ -257,3 +257,27 @@ def test_a_dataset(tmp_path: Path) -> None:
     jsonl(tmp_path / "data.jsonl", {"id": 3, "body": "x", "by": "me", "n": 1})
     found = list(read_documents(f"hf:{tmp_path}:::body", metadata_columns=["n"]))
     assert found == [DocumentRow("3", "x", {"n": 1})]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_texts_of_several_columns_are_joined(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"id": "a", "title": "Dogs", "body": "A dog runs.", "more": ""},
+        {"id": "b", "title": "Rain", "body": "", "more": "It rains."},
+    ]
+    path = tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "jsonl":
+        jsonl(path, *rows)
+    else:
+        gap = {"csv": ";", "tsv": "\t"}[kind]
+        write(path, "".join(gap.join(row) + "\n" for row in (rows[0], *(r.values() for r in rows))))
+    source = str(path)
+    assert pairs(source, text_column=["more", "title", "body"]) == [
+        ("a", "Dogs A dog runs."),
+        ("b", "It rains. Rain"),
+    ]
+    # A title is joined of itself only where no column is named.
+    assert pairs(source, text_column="body") == [("a", "A dog runs.")]
+    assert "no column 'nope'" in str(fault(source, text_column=["title", "nope"]))

@@ -10,6 +10,7 @@ from tiny_runs import description, distill, manifest, model_files, shards
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill import report_tables
+from hpdistill.distill.advice import shortfall
 from hpdistill.errors import HpdError, RunError, UsageError
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.export.model import TOLERANCE
@@ -202,6 +203,53 @@ def test_a_random_head_is_not_kept_for_its_rank_correlation(recipe, store, tmp_p
     random = recipe(head__init="random", anchor=0.0, training__learning_rate=1e-9)
     result = distill(random, tmp_path / "run", store=store)
     assert result.stages["training"]["facts"]["best_step"] > 0
+
+
+def test_a_student_below_what_it_was_made_from_is_called_that(recipe, store, tmp_path):
+    # A random head that learns nothing: the untouched student is worth more.
+    worse = recipe(
+        head__init="random", anchor=0.0, training__learning_rate=1e-9, training__max_steps=1
+    )
+    result = distill(worse, tmp_path / "run", store=store)
+    (said, *_) = report_tables(result.rows, result.stages)[0].notes
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert report["warnings"][0] == said
+    assert said in (tmp_path / "run" / "report.md").read_text("utf-8")
+    student = next(row for row in result.rows if row["kind"] == "distilled")
+    cheap = [row for row in result.rows if row["kind"] in ("untouched", "own_pca")]
+    best = max(cheap, key=lambda row: row["overlap10"])
+    figures = f"{100 * student['overlap10']:.2f} against {100 * best['overlap10']:.2f}"
+    assert said.startswith(f"The distilled student ended below {best['label']}, ")
+    assert figures in said
+    assert ("nothing has to be distilled" in said) == (best["kind"] == "untouched")
+    assert set(report["corpus"]) >= {"read", "kept", "split", "parts", "dropped"}
+
+
+@pytest.mark.parametrize(
+    ("student", "alternative", "said"),
+    [
+        ({"overlap10": 0.6, "spearman": 0.9}, {"overlap10": 0.5, "spearman": 0.8}, ""),
+        ({"overlap10": 0.5, "spearman": 0.9}, {"overlap10": 0.6, "spearman": 0.8}, "50.00 against"),
+        # Given up for what is near.
+        ({"overlap10": 0.6, "spearman": 0.8}, {"overlap10": 0.5, "spearman": 0.9}, ""),
+        (
+            {"overlap10": 0.5, "spearman": 0.8},
+            {"overlap10": 0.5, "spearman": 0.9},
+            "fidelity 80.00",
+        ),
+        ({"overlap10": 0.50001}, {"overlap10": 0.50004}, ""),
+    ],
+)
+def test_a_student_is_below_by_what_counts(student, alternative, said):
+    usual = {"spearman": 0.9, "dim": 8, "backend": "torch"}
+    rows = [
+        {"label": "teacher", "kind": "teacher", "overlap10": 1.0, **usual},
+        {"label": "own", "kind": "own_pca", **usual, **alternative},
+        {"label": "student", "kind": "distilled", **usual, **student},
+    ]
+    found = shortfall(rows)
+    assert said in found
+    assert bool(found) == bool(said)
 
 
 @pytest.mark.parametrize(("steps", "said"), [(2, True), (0, False)])

@@ -152,7 +152,9 @@ def _reduce(
         )
     source = resolve(model, report=report)
     contents = content_hashes(corpus.reads)
-    inputs = json_hash([CODE, encoder_identity(source), asdict(corpus), contents, asdict(choices)])
+    inputs = json_hash(
+        [CODE, encoder_identity(source), corpus.identity(), contents, asdict(choices)]
+    )
     if (row := _finished(place, inputs, overwrite=overwrite)) is not None:
         return Reduced(out, row)
     base = load_model(source.path)
@@ -207,6 +209,7 @@ def _reduce(
                 "kind": choices.kind,
                 "base": {"model": source.name, **encoder_identity(source)},
                 "text_hash": read.text_hash,
+                "corpus": read.counts,
                 "inputs": inputs,
                 "row": row,
             },

@@ -7,7 +7,7 @@ that hpdistill implements. The paper's extra layer above the first token is not 
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,13 +130,13 @@ class _Run:
         contents = content_hashes(data.reads)
         read = self.manifest.stage(
             "examples",
-            [CODE, asdict(data), self.recipe.seed, contents],
+            [CODE, data.identity(), self.recipe.seed, contents],
             lambda: {**self.examples[1], "text_hash": self._text_hash()},
         )
         inputs = [
             CODE,
             read["text_hash"],
-            self.recipe.to_dict(),
+            self._choices(),
             encoder_identity(self.base),
             self.development.hash if self.development else None,
         ]
@@ -160,6 +160,12 @@ class _Run:
         }
         self._write_card(model, row, read)
         return ContrastivelyTrained(model, row)
+
+    def _choices(self) -> dict[str, Any]:
+        choices = self.recipe.to_dict()
+        if self.recipe.corpus is not None and "split" not in self.recipe.corpus.identity():
+            del choices["corpus"]["split"]
+        return choices
 
     @cached_property
     def examples(self) -> tuple[list[Sequence[str]], dict[str, Any]]:
@@ -185,14 +191,14 @@ class _Run:
             }
             return [list(column) for column in zip(*found, strict=True)], counts
         assert recipe.corpus is not None
-        texts, dropped = read_clean_counting(recipe.corpus, seed=recipe.seed, report=self.report)
-        counts = {
-            "read": len(texts) + sum(dropped.values()),
+        texts, counts = read_clean_counting(recipe.corpus, seed=recipe.seed, report=self.report)
+        facts = {
+            **counts,
             "examples": len(texts),
-            "excluded": dropped["excluded"],
+            "excluded": counts["dropped"]["excluded"],
             "unlabelled": 0,
         }
-        return [texts, texts], counts
+        return [texts, texts], facts
 
     def _text_hash(self) -> str:
         columns, _ = self.examples

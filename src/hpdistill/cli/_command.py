@@ -89,7 +89,7 @@ class Command(TyperCommand):
             return f"--set {name}{'' if value is None else f'={value}'}" if settable else ""
         if parameter.param_type_name == "argument":
             return str(parameter.metavar or wanted.upper())
-        option = max(parameter.opts, key=len)
+        option = next((o for o in parameter.opts if o.startswith("--")), parameter.opts[0])
         if value in ("True", "False"):
             off = parameter.secondary_opts
             return max(off, key=len) if value == "False" and off else option

@@ -82,7 +82,7 @@ def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "R
     if corpus is not None:
         for source in corpus.sources:
             if not is_hub(source):
-                check_source(source, column=corpus.column)
+                check_source(source, **corpus.reading)
     for name in models:
         resolve(name, report=report)
 

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -30,7 +31,7 @@ from rich.text import Text
 
 from hpdistill.extras import missing_package
 from hpdistill.machine import machine, versions
-from hpdistill.progress import Report
+from hpdistill.progress import LOGGER, Report
 
 if TYPE_CHECKING:
     from hpdistill.evaluate import Table
@@ -120,11 +121,39 @@ def progress() -> Iterator[Report]:
     """Progress on standard error; gives a callback `report(task, done, total)`.
 
     Bars on a terminal, as many columns as fit; in a log a line now and then, and one at the end of
-    each task. A task called "stage 2 of 7: teacher" is a heading.
+    each task. A task called "stage 2 of 7: teacher" is a heading. What the library logs meanwhile
+    is printed above them.
     """
-    if not err.is_terminal:
-        yield _Log()
-        return
+    with _logged():
+        if err.is_terminal:
+            with _bars() as report:
+                yield report
+        else:
+            yield _Log()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    handler = _Lines()
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    """Each record as a line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Report]:
     columns: list[ProgressColumn] = [
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),

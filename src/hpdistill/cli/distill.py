@@ -33,6 +33,8 @@ _KEYS = {
     "anchor": "anchor",
     "corpus.sources": "sentences",
     "corpus.column": "column",
+    "corpus.delimiter": "delimiter",
+    "corpus.split": "split",
     "corpus.encoding": "encoding",
     "corpus.errors": "errors",
     "corpus.exclude": "exclude",
@@ -73,7 +75,21 @@ def distill(
         list[str] | None, typer.Option(metavar="SRC", help=_SOURCE, rich_help_panel="Text")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="Column of tabular sources.", rich_help_panel="Text")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "--text-column",
+            help="Column of tabular sources; repeat it to join several.",
+            rich_help_panel="Text",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+            rich_help_panel="Text",
+        ),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Of text files. [default: utf-8]", rich_help_panel="Text")
@@ -87,6 +103,14 @@ def distill(
         typer.Option(
             metavar="PATH",
             help="Evaluation folder whose sentences are kept out.",
+            rich_help_panel="Text",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Texts of over 200 words (max_words of a recipe): learn from their passages or "
+            "sentences, or none of them. [default: passages]",
             rich_help_panel="Text",
         ),
     ] = None,

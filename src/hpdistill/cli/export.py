@@ -53,7 +53,17 @@ def export(
             "[default: what the run held out, else the documentation of Python]",
         ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sources; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     sts: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="STS folder: also score its STS-B development set."),
@@ -81,7 +91,7 @@ def export(
         # Not before: it brings PyTorch, which takes seconds to import.
         from hpdistill.export import export_model
 
-        texts = _texts(source, sentences, column, report)
+        texts = _texts(source, sentences, column, delimiter, report)
         result = export_model(
             source.path, texts, precisions=wanted, out=out, sts=tasks, report=report
         )
@@ -120,13 +130,22 @@ def export_table(rows: "Sequence[dict[str, Any]]", sentences: int) -> "Table":
 
 
 def _texts(
-    source: "ModelSource", sources: "Sequence[str] | None", column: str | None, report: "Report"
+    source: "ModelSource",
+    sources: "Sequence[str] | None",
+    column: "Sequence[str] | None",
+    delimiter: str | None,
+    report: "Report",
 ) -> "Sequence[str]":
     from hpdistill.corpus import Corpus, pydoc_sentences, read_clean
     from hpdistill.recipe import CorpusRecipe
 
     if sources:
-        recipe = CorpusRecipe(sources=tuple(sources), column=column, limit=SENTENCES)
+        recipe = CorpusRecipe(
+            sources=tuple(sources),
+            column=tuple(column) if column else None,
+            delimiter=delimiter,
+            limit=SENTENCES,
+        )
         return read_clean(recipe, seed=0, report=report)
     run = source.path.parent
     if (run / "recipe.toml").is_file() and (run / "corpus").is_dir():

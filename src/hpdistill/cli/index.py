@@ -108,10 +108,21 @@ def index(
         typer.Option(help="Column of the ids. [default: _id or id, else the number of the row]"),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Column of the texts. [default: title, and text or sentence]")
+        list[str] | None,
+        typer.Option(
+            help="Column of the texts; repeat it to join several. "
+            "[default: title, and text or sentence]"
+        ),
     ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Column to keep; may be repeated.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
@@ -166,6 +177,7 @@ def index(
         metadata_columns=metadata or (),
         encoding=encoding,
         errors=errors,
+        delimiter=delimiter,
     )
     with progress() as report, ExitStack() as closing:
         old = closing.enter_context(Index.load(out)) if add else None

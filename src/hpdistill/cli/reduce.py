@@ -33,9 +33,25 @@ Sources = Annotated[
 Dim = Annotated[int, typer.Option(help="Width K of the new vectors.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Directory of the new model.")]
 Seed = Annotated[int, typer.Option(help="Of the sample, and of the sentences held out.")]
-TextColumn = Annotated[str | None, typer.Option("--column", help="Column of tabular sources.")]
+TextColumn = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of tabular sources; repeat it to join several."),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+    ),
+]
 Encoding = Annotated[str, typer.Option(help="Of text files.")]
 Errors = Annotated[str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        help="Texts of over 200 words: fit on their passages or sentences, or none of them."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Sample so many sentences.")]
 Exclude = Annotated[
     list[str] | None,
@@ -64,8 +80,10 @@ def whiten(
     out: Out,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
+    split: Split = "passages",
     limit: Limit = None,
     exclude: Exclude = None,
     store: Store = None,
@@ -74,7 +92,7 @@ def whiten(
     as_json: AsJson = False,
 ) -> None:
     """Whiten a model's vectors and cut them to K numbers (Su et al. 2021)."""
-    corpus = _corpus(sentences, column, encoding, errors, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     _run("whiten", model, corpus, out, as_json, dim, seed, store, precision, overwrite)
 
 
@@ -95,8 +113,10 @@ def pca(
     ] = 0.0,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
+    split: Split = "passages",
     limit: Limit = None,
     exclude: Exclude = None,
     store: Store = None,
@@ -105,16 +125,18 @@ def pca(
     as_json: AsJson = False,
 ) -> None:
     """Cut a model's vectors to their first K principal components."""
-    corpus = _corpus(sentences, column, encoding, errors, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     more = {"centred": centred, "whitening": whitening}
     _run("pca", model, corpus, out, as_json, dim, seed, store, precision, overwrite, **more)
 
 
 def _corpus(
     sentences: list[str],
-    column: str | None,
+    column: list[str] | None,
+    delimiter: str | None,
     encoding: str,
     errors: str,
+    split: str,
     limit: int | None,
     exclude: list[str] | None,
 ) -> "CorpusRecipe":
@@ -122,9 +144,11 @@ def _corpus(
 
     return CorpusRecipe(
         sources=tuple(sentences),
-        column=column,
+        column=tuple(column) if column else None,
+        delimiter=delimiter,
         encoding=encoding,
         errors=errors,  # type: ignore[arg-type]  # checked there
+        split=split,  # type: ignore[arg-type]  # checked there
         limit=limit,
         exclude=tuple(exclude or ()),
     )

@@ -51,6 +51,8 @@ _KEYS = {
     "nli.sources": "nli",
     "corpus.sources": "sentences",
     "corpus.column": "column",
+    "corpus.delimiter": "delimiter",
+    "corpus.split": "split",
 }
 """Keys of a recipe that have an option, and its parameter here; `--set` gives the others."""
 
@@ -98,11 +100,28 @@ def simcse(
         int | None, typer.Option(help="Steps between two checkpoints. [default: 250]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sentences.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sentences; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of sentences. [default: found in the first rows]",
+        ),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of text files. [default: utf-8]")] = None,
     errors: Annotated[
         str | None,
         typer.Option(help="Undecodable bytes: strict, replace or ignore. [default: strict]"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Sentences of over 200 words: learn from their passages or sentences, or none of "
+            "them. [default: passages]"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Sample so many examples.")] = None,
     exclude: Annotated[
@@ -135,7 +154,8 @@ def simcse(
     )
     from hpdistill.recipe import SimcseRecipe
 
-    _check_sources(nli, sentences, column, unsupervised=unsupervised)
+    of_sentences = {"--column": column, "--delimiter": delimiter, "--split": split}
+    _check_sources(nli, sentences, of_sentences, unsupervised=unsupervised)
     section = "corpus" if unsupervised else "nli"
     keys = {key: name for key, name in _KEYS.items() if key.startswith((*_OWN, f"{section}."))}
     given = {key: options[name] for key, name in keys.items() if options[name] is not None}
@@ -166,7 +186,11 @@ def simcse(
 
 
 def _check_sources(
-    nli: list[str] | None, sentences: list[str] | None, column: str | None, *, unsupervised: bool
+    nli: list[str] | None,
+    sentences: list[str] | None,
+    of_sentences: dict[str, object],
+    *,
+    unsupervised: bool,
 ) -> None:
     """Refuse what does not go with the kind of training."""
     from hpdistill.errors import UsageError
@@ -182,5 +206,6 @@ def _check_sources(
         raise UsageError(
             f"{unwanted} {'does not go with' if unsupervised else 'needs'} --unsupervised"
         )
-    if column is not None and not unsupervised:
-        raise UsageError("--column needs --unsupervised: triplets have columns of their own")
+    for option, value in of_sentences.items():
+        if value is not None and not unsupervised:
+            raise UsageError(f"{option} needs --unsupervised: of labelled pairs it is no choice")

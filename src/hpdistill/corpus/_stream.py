@@ -1,4 +1,4 @@
-"""One pass over the sources: sentences in, clean and distinct sentences out."""
+"""One pass over the sources: texts in, clean and distinct sentences or passages out."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -6,10 +6,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from hpdistill.corpus._passages import count_words, parts_of
 from hpdistill.corpus._summary import SourceSummary
 from hpdistill.corpus.cleaning import DIGEST_BYTES, clean, exclusion_key, text_digest
 from hpdistill.corpus.exclusion import excluded_keys
-from hpdistill.corpus.readers import check_source, read_source
+from hpdistill.corpus.readers import check_source, read_source, tell_delimiter
 from hpdistill.progress import Report
 from hpdistill.recipe import CorpusRecipe
 
@@ -27,7 +28,9 @@ class CleanStream:
     def __init__(self, recipe: CorpusRecipe, seed: int, report: Report) -> None:
         names = (*recipe.sources, *(recipe.validation_sources or ()))
         for source in names:
-            check_source(source, column=recipe.column)
+            check_source(source, **recipe.reading)
+        for source in dict.fromkeys(names):
+            tell_delimiter(source, **recipe.reading)
         self.sources = [SourceSummary(source=source) for source in names]
         self.boundary: int | None = None
         """How many texts came before those of the validation's own sources, if it has any."""
@@ -36,6 +39,7 @@ class CleanStream:
         self._excluded = excluded_keys(recipe.exclude)
         self._salt = blake2b(str(seed).encode(), digest_size=16).digest()
         self._digests = bytearray()
+        self._seen: set[bytes] = set()
 
     @property
     def keys(self) -> NDArray[np.uint64]:
@@ -46,39 +50,46 @@ class CleanStream:
         return np.frombuffer(self._digests, dtype=f"<u{DIGEST_BYTES}")
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        recipe, excluded, salt, digests = self._recipe, self._excluded, self._salt, self._digests
-        seen: set[bytes] = set()
+        recipe = self._recipe
         done = 0
         for index, summary in enumerate(self.sources):
             if index == len(recipe.sources):
-                self.boundary = len(digests) // DIGEST_BYTES
-            dropped = summary.dropped
-            for raw in read_source(
-                summary.source,
-                column=recipe.column,
-                encoding=recipe.encoding,
-                errors=recipe.errors,
-            ):
+                self.boundary = len(self._digests) // DIGEST_BYTES
+            for raw in read_source(summary.source, **recipe.reading):
                 summary.read += 1
                 done += 1
                 if not done % _REPORT_EVERY:
                     self._report("reading sentences", done, 0)
                 text = clean(raw)
-                words = text.count(" ") + 1
-                if not text:
-                    dropped["empty"] += 1
-                elif words < recipe.min_words:
-                    dropped["too_short"] += 1
-                elif words > recipe.max_words:
-                    dropped["too_long"] += 1
-                elif (digest := text_digest(text, salt)) in seen:
-                    dropped["duplicate"] += 1
+                words = count_words(text)
+                if words > recipe.max_words and recipe.split != "none":
+                    parts = parts_of(raw, recipe.max_words, recipe.split)
+                    summary.split += 1
+                    summary.parts += len(parts)
+                    measured = [(part, count_words(part)) for part in parts]
                 else:
-                    seen.add(digest)
-                    if excluded and exclusion_key(text) in excluded:
-                        dropped["excluded"] += 1
-                        continue
-                    digests += digest
-                    summary.kept += 1
-                    yield text, index
+                    measured = [(text, words)]
+                for part, length in measured:
+                    if reason := self._fault(part, length):
+                        summary.dropped[reason] += 1
+                    else:
+                        summary.kept += 1
+                        yield part, index
         self._report("reading sentences", done, done)
+
+    def _fault(self, text: str, words: int) -> str:
+        """Why a text is dropped; if it is not, nothing, and it is noted."""
+        if not text:
+            return "empty"
+        if words < self._recipe.min_words:
+            return "too_short"
+        if words > self._recipe.max_words:
+            return "too_long"
+        digest = text_digest(text, self._salt)
+        if digest in self._seen:
+            return "duplicate"
+        self._seen.add(digest)
+        if self._excluded and exclusion_key(text) in self._excluded:
+            return "excluded"
+        self._digests += digest
+        return ""

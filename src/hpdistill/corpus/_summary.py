@@ -1,8 +1,10 @@
-"""What became of the sentences of every source."""
+"""What became of the texts of every source."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from hpdistill.recipe import CorpusRecipe
 
 REASONS = ("empty", "too_short", "too_long", "duplicate", "excluded", "not_sampled")
 """Why a sentence is dropped, in the order of the checks: it counts under the first that holds."""
@@ -14,16 +16,20 @@ class SourceSummary:
 
     source: str
     read: int = 0
-    """Sentences in the source."""
+    """Texts in the source."""
+    split: int = 0
+    """Of those, too long to stay whole."""
+    parts: int = 0
+    """What they were split into, in all; each is then kept or dropped like a text of its own."""
     kept: int = 0
-    """Of those, in the corpus."""
+    """Texts and parts in the corpus."""
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
-    """Of those, not in the corpus, by reason: see `REASONS`."""
+    """Texts and parts not in the corpus, by reason: see `REASONS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSummary:
-    """What `build_corpus` wrote, and what it dropped and why."""
+    """What `build_corpus` wrote, what it split, and what it dropped and why."""
 
     sources: tuple[SourceSummary, ...]
     train: int
@@ -35,13 +41,18 @@ class CorpusSummary:
 
     @property
     def read(self) -> int:
-        """Sentences in all sources."""
+        """Texts in all sources."""
         return sum(source.read for source in self.sources)
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Sentences not in the corpus, by reason."""
+        """Texts and parts not in the corpus, by reason."""
         return total_dropped(self.sources)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """`read`, `split`, `parts`, `kept`, and `dropped` by reason."""
+        return counts_of(self.sources)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; the content of `summary.json`."""
@@ -50,13 +61,48 @@ class CorpusSummary:
             "validation": self.validation,
             "text_hash": self.text_hash,
             "files": self.files,
-            "read": self.read,
-            "kept": self.train + self.validation,
-            "dropped": self.dropped,
+            **self.counts,
             "sources": [asdict(source) for source in self.sources],
         }
 
 
 def total_dropped(sources: Sequence[SourceSummary]) -> dict[str, int]:
-    """Dropped sentences of all sources, by reason."""
+    """Dropped texts of all sources, by reason."""
     return {reason: sum(source.dropped[reason] for source in sources) for reason in REASONS}
+
+
+def counts_of(sources: Sequence[SourceSummary]) -> dict[str, Any]:
+    """Of all sources together: `read`, `split`, `parts`, `kept`, and `dropped` by reason."""
+    counts: dict[str, Any] = {
+        name: sum(getattr(source, name) for source in sources)
+        for name in ("read", "split", "parts", "kept")
+    }
+    return {**counts, "dropped": total_dropped(sources)}
+
+
+def described(counts: dict[str, Any], recipe: CorpusRecipe) -> str:
+    """In a line, what became of the texts that were read.
+
+    Args:
+        counts: As `counts_of` gives them, of this version or an earlier one.
+        recipe: How they were cleaned and split.
+    """
+    reasons = {
+        "empty": "empty",
+        "too_short": f"of fewer than {recipe.min_words:,} words",
+        "too_long": f"of more than {recipe.max_words:,} words",
+        "duplicate": "equal to one before",
+        "excluded": "in the evaluation data",
+        "not_sampled": "left out of the sample",
+    }
+    dropped = [
+        f"{count:,} {reasons[reason]}" for reason, count in counts["dropped"].items() if count
+    ]
+    line = f"{counts['read']:,} texts read"
+    if counts.get("split"):
+        line += (
+            f", {counts['split']:,} of them of more than {recipe.max_words:,} words and split into "
+            f"{counts['parts']:,} {recipe.split}"
+        )
+    line += f"; {counts['kept']:,} kept, {sum(counts['dropped'].values()):,} dropped"
+    return f"{line}: {', '.join(dropped)}" if dropped else line

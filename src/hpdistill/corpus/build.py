@@ -6,15 +6,22 @@ spool writes the two splits.
 """
 
 from pathlib import Path
+from typing import Any
 
 from hpdistill.corpus._draw import Draw
 from hpdistill.corpus._stream import CleanStream
-from hpdistill.corpus._summary import CorpusSummary, SourceSummary, total_dropped
+from hpdistill.corpus._summary import (
+    CorpusSummary,
+    SourceSummary,
+    counts_of,
+    described,
+    total_dropped,
+)
 from hpdistill.corpus._writing import write_splits, write_spool
 from hpdistill.corpus.store import SUMMARY, checksums
 from hpdistill.errors import CorpusError
 from hpdistill.files import write_json
-from hpdistill.progress import Report, silent
+from hpdistill.progress import Report, silent, tell
 from hpdistill.recipe import CorpusRecipe
 
 __all__ = ["build_corpus", "read_clean", "read_clean_counting"]
@@ -28,6 +35,9 @@ def build_corpus(
     recipe: CorpusRecipe, out: Path, *, seed: int, report: Report = silent
 ) -> CorpusSummary:
     """Read, clean, de-duplicate and split sentences into Parquet files.
+
+    Texts of more than `max_words` are cut to passages or sentences as the recipe's `split` says;
+    the others are kept whole. What became of them all is logged in a line.
 
     Writes `train.parquet`, `validation.parquet` (columns `text`, string, and `source`,
     dictionary of strings) and `summary.json`. Sentences keep the order of the sources. Sample
@@ -65,6 +75,7 @@ def build_corpus(
         files=checksums(out),
     )
     write_json(out / SUMMARY, summary.to_dict())
+    tell(f"{described(summary.to_dict(), recipe)}; {draw.validation:,} of those kept are held out")
     return summary
 
 
@@ -89,14 +100,22 @@ def read_clean(recipe: CorpusRecipe, *, seed: int, report: Report = silent) -> l
 
 def read_clean_counting(
     recipe: CorpusRecipe, *, seed: int, report: Report = silent
-) -> tuple[list[str], dict[str, int]]:
-    """What `read_clean` gives, and how many sentences were dropped by which reason."""
+) -> tuple[list[str], dict[str, Any]]:
+    """What `read_clean` gives, and what became of all that was read.
+
+    Returns:
+        The sentences; and `read`, `split`, `parts`, `kept`, and `dropped` by reason, as in the
+        summary of a corpus.
+    """
     stream = CleanStream(recipe, seed, report)
     texts = [text for text, _ in stream]
     draw = _draw(stream, recipe)
     train, held_out = draw.splits(stream.keys, 0)
     kept = [text for text, good in zip(texts, train | held_out, strict=True) if good]
-    return kept, {**total_dropped(stream.sources), "not_sampled": len(texts) - len(kept)}
+    counts = {**counts_of(stream.sources), "kept": len(kept)}
+    counts["dropped"]["not_sampled"] = len(texts) - len(kept)
+    tell(described(counts, recipe))
+    return kept, counts
 
 
 def _draw(stream: CleanStream, recipe: CorpusRecipe) -> Draw:
@@ -120,7 +139,8 @@ def _too_few(sources: list[SourceSummary], kept: int) -> CorpusError:
     names = ", ".join(source.source for source in sources[:3])
     if len(sources) > 3:
         names += f" and {len(sources) - 3} more"
-    read = sum(source.read for source in sources)
+    # A text that was split counts as its parts.
+    read = sum(source.read - source.split + source.parts for source in sources)
     if not read:
         return CorpusError(f"there are no sentences in {names}")
     reasons = ", ".join(
@@ -132,5 +152,5 @@ def _too_few(sources: list[SourceSummary], kept: int) -> CorpusError:
     return CorpusError(
         f"{kept} of {read:,} sentences in {names} are left{why}; "
         f"at least {MIN_SENTENCES} are needed",
-        hint="Add sentences, or loosen min_words, max_words or exclude.",
+        hint="Add sentences, or loosen min_words, max_words, split or exclude.",
     )

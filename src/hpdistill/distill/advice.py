@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Advice", "Measure", "advise", "measure_of"]
+__all__ = ["Advice", "Measure", "advise", "measure_of", "shortfall"]
 
 WITHIN = 1.0
 """Points below the best row that a smaller or faster one may lose."""
 _AS_FAST = 0.9
 """Speeds that differ by less say nothing: they were timed once."""
 _NEEDS_TEACHER = ("teacher", "pca", "target")
+_CHEAP = ("untouched", "own_pca", "closed_form")
+_LEAST = 0.005
+"""Points; less is none, as they are printed."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,42 @@ def advise(rows: Sequence[Mapping[str, Any]]) -> Advice | None:
     )
 
 
+def shortfall(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Says so where the student ended below what it was made from; empty where it did not.
+
+    Fidelity over all pairs counts where the neighbours are no better either: see `measure_of`.
+
+    Args:
+        rows: Of `labelled`, the teacher first.
+    """
+    student = next((r for r in rows if r["kind"] == "distilled" and r["backend"] == "torch"), None)
+    cheap = [row for row in rows if row["kind"] in _CHEAP]
+    if student is None or not cheap:
+        return ""
+    nearest = Measure("overlap10", "share of the teacher's ten nearest", 100.0)
+    fidelity = Measure("spearman", "fidelity", 100.0)
+    no_nearer = [row for row in cheap if nearest.points(row) >= nearest.points(student)]
+    for measure, among in (
+        (measure_of(rows), cheap),
+        (nearest, cheap),
+        (fidelity, no_nearer),
+    ):
+        best = max(among, key=measure.points, default=student)
+        if measure.points(best) - measure.points(student) >= _LEAST:
+            return _below(student, best, measure)
+    return ""
+
+
+def _below(student: Mapping[str, Any], best: Mapping[str, Any], measure: Measure) -> str:
+    wider = best["dim"] > student["dim"]
+    width = f", though of {best['dim']} numbers and not {student['dim']}" if wider else ""
+    return (
+        f"The distilled student ended below {best['label']}, which took no training{width}: "
+        f"{measure.name} {measure.points(student):.2f} against {measure.points(best):.2f}. Use "
+        f"that, or distil again with more sentences or more --epochs. {_where(best)}"
+    )
+
+
 def _worth(row: Mapping[str, Any], teacher: Mapping[str, Any], measure: Measure) -> str:
     times = row["sentences_per_second"] / teacher["sentences_per_second"]
     smaller = teacher["vector_bytes"] / row["vector_bytes"]
@@ -90,7 +129,7 @@ def _worth(row: Mapping[str, Any], teacher: Mapping[str, Any], measure: Measure)
 
 def _loss(row: Mapping[str, Any], best: Mapping[str, Any], measure: Measure) -> str:
     points = measure.points(best) - measure.points(row)
-    if points < 0.005:  # none, as it is printed
+    if points < _LEAST:
         return ""
     return f"; the best of these, {best['label']}, has {points:.2f} more"
 

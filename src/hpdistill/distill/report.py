@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.card import source_name, write_card
-from hpdistill.distill.advice import advise, measure_of
+from hpdistill.distill.advice import advise, measure_of, shortfall
 from hpdistill.distill.labels import shortened
 from hpdistill.distill.picture import picture
 from hpdistill.evaluate import TASKS, Column, Section, Table, html_page
@@ -105,6 +105,13 @@ REASONS = {
 """Why sentences are dropped; a reason that is not here is shown by its name."""
 
 
+COUNTS = {
+    "split": "Texts of too many words to be learnt from whole.",
+    "parts": "The passages or sentences that those were split into; each was then kept or dropped.",
+}
+"""What is shown of a source where there were such texts."""
+
+
 def report_tables(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> list[Table]:
     """The rows as tables that fit a terminal: cost and fidelity; then STS, if it was measured.
 
@@ -115,7 +122,7 @@ def report_tables(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> lis
     cost, *scores = _tables(rows)
     advice = advise(rows)
     said = [advice.sentence, advice.rule] if advice else []
-    return [replace(cost, notes=[*_warnings(stages), *said]), *scores]
+    return [replace(cost, notes=[*_warnings(rows, stages), *said]), *scores]
 
 
 def _tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
@@ -147,9 +154,10 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     return [cost, Table(columns=columns, rows=rows, notes=notes, title=title)]
 
 
-def _warnings(stages: dict[str, Any]) -> list[str]:
+def _warnings(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> list[str]:
     """What a user should know who sees no gain from training, or misses a graph."""
-    notes = []
+    below = shortfall(rows)
+    notes = [below] if below else []
     training = stages["training"]["facts"]
     if training["steps"] > 0 and training["best_step"] == 0:
         notes.append(
@@ -195,7 +203,8 @@ def write_report(
         "recipe": recipe.to_dict(),
         "evaluation": str(evaluation) if evaluation else None,
         "stages": stages,
-        "warnings": _warnings(stages),
+        "corpus": _counts(stages),
+        "warnings": _warnings(rows, stages),
         "advice": {"label": advice.row["label"], "sentence": advice.sentence, "rule": advice.rule}
         if advice
         else None,
@@ -211,7 +220,7 @@ def write_report(
     sections = [
         Section(
             lead=[advice.sentence] if advice else [],
-            paragraphs=[*_warnings(stages), *([advice.rule] if advice else [])],
+            paragraphs=[*_warnings(rows, stages), *([advice.rule] if advice else [])],
             picture=picture(rows, measure_of(rows), advice.row if advice else None),
         ),
         replace(
@@ -241,8 +250,15 @@ def write_report(
     _write(run / "report.md", "\n".join(markdown))
     where = measured_on["machine"]
     speed = f"Speed: {where['cpu']}, {where['cores']} cores, {where.get('gpu', 'no GPU')}."
-    card = replace(measured, paragraphs=[*_warnings(stages), *measured.paragraphs, speed])
+    card = replace(measured, paragraphs=[*_warnings(rows, stages), *measured.paragraphs, speed])
     _write_card(recipe, run / "model", rows, stages, card)
+
+
+def _counts(stages: dict[str, Any]) -> dict[str, Any]:
+    """Texts read, split, into how many parts, kept, and dropped by reason."""
+    facts = stages["corpus"]["facts"]
+    names = ("read", "split", "parts", "kept", "train", "validation", "dropped")
+    return {name: facts[name] for name in names if name in facts}
 
 
 def _measured(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> Section:
@@ -293,7 +309,10 @@ def _text(stages: dict[str, Any], *, public: bool = False) -> Section:
     reasons = dict.fromkeys(key for one in facts["sources"] for key in one["dropped"])
     # Counts of the source come first; of the reasons those that dropped something.
     counted = dict.fromkeys(
-        key for row in rows for key in row if key != "source" and key not in reasons
+        key
+        for row in rows
+        for key in row
+        if key != "source" and key not in reasons and (key not in COUNTS or rows[-1].get(key))
     )
     shown = [*counted, *(key for key in reasons if any(row.get(key) for row in rows))]
     dropped = {key: rows[-1][key] for key in shown if key in reasons}
@@ -305,7 +324,7 @@ def _text(stages: dict[str, Any], *, public: bool = False) -> Section:
             key=key,
             title=key.replace("_", " "),
             format=",d",
-            meaning=f"Dropped: {REASONS[key]}." if key in REASONS else "",
+            meaning=f"Dropped: {REASONS[key]}." if key in REASONS else COUNTS.get(key, ""),
         )
         for key in shown
     ]

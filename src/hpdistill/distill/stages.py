@@ -6,7 +6,7 @@ untrained student is made next door, in `students`.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def corpus_inputs(recipe: Recipe, report: Report) -> dict[str, Any]:
         AugmentError: There is no such augmenter here.
     """
     contents = content_hashes(recipe.corpus.reads)
-    choices = asdict(recipe.corpus)
+    choices = recipe.corpus.identity()
     if not recipe.corpus.validation_sources:
         # Runs from before there was this choice stay complete.
         del choices["validation_sources"]

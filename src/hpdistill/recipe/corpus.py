@@ -1,9 +1,10 @@
 """Which sentences or labelled pairs are learnt from."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from hpdistill.delimited import check_delimiter
 from hpdistill.recipe._choices import check, check_choice, check_errors, check_if_set
 
 __all__ = ["AugmentRecipe", "CorpusRecipe", "NliRecipe"]
@@ -14,13 +15,22 @@ class CorpusRecipe:
     """Which sentences, and how they are cleaned and split."""
 
     sources: tuple[str, ...]
-    column: str | None = None
+    column: str | tuple[str, ...] | None = None
     """Column of `.csv`, `.tsv`, `.jsonl` and `.parquet` sources; None: the only
-    one, or the one called `text` or `sentence`."""
+    one, or the one called `text` or `sentence`. Of several, the texts are joined."""
+    delimiter: str | None = None
+    """What divides the columns of `.csv` and `.tsv` sources; None looks for it in their first
+    rows."""
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "ignore"] = "strict"
     min_words: int = 1
     max_words: int = 200
+    # Passages, not sentences, unless told otherwise: what is searched are passages, and a sentence
+    # of a long text alone often says too little of what it is about.
+    split: Literal["passages", "sentences", "none"] = "passages"
+    """What is learnt from a text of more than `max_words`: `passages`, runs of its sentences of at
+    most so many words; its `sentences`; `none`: nothing, it is dropped. Of a sentence that is
+    longer still each part is. Shorter texts stay whole."""
     exclude: tuple[str, ...] = ()
     """Evaluation folders or files: a sentence found in one of them never enters the corpus."""
     validation: int = 2000
@@ -37,6 +47,7 @@ class CorpusRecipe:
         check("sources", self.sources, len(self.sources) > 0, "at least one source of sentences")
         check("min_words", self.min_words, self.min_words >= 1, "1 or more")
         check("max_words", self.max_words, self.max_words >= self.min_words, "at least min_words")
+        check_choice("split", self.split, ("passages", "sentences", "none"))
         check("validation", self.validation, self.validation >= 3, "3 or more")
         check_if_set(
             "validation_sources",
@@ -48,11 +59,38 @@ class CorpusRecipe:
         least = 10 if self.validation_sources else 15
         check_if_set("limit", self.limit, lambda count: count >= least, f"{least} or more")
         check_errors(self.errors)
+        check_delimiter(self.delimiter)
+        if not isinstance(self.column, str | None):
+            check("column", self.column, len(self.column) > 0, "one or more columns")
+            twice = len(set(self.column)) < len(self.column)
+            check("column", self.column, not twice, "columns that differ")
+            if len(self.column) == 1:
+                # The same choice, said in another way.
+                object.__setattr__(self, "column", self.column[0])
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How its sources are read: arguments of `corpus.read_source`."""
+        return {
+            "column": self.column,
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+            "errors": self.errors,
+        }
 
     @property
     def reads(self) -> tuple[str, ...]:
         """All sources, folders and files that decide the sentences."""
         return (*self.sources, *(self.validation_sources or ()), *self.exclude)
+
+    def identity(self) -> dict[str, Any]:
+        """All choices by name, as work that is done with them is told from other work."""
+        choices = asdict(self)
+        if self.split == "passages":
+            del choices["split"]  # what was finished before there was this choice stays finished
+        if self.delimiter is None:
+            del choices["delimiter"]
+        return choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,3 +155,7 @@ class NliRecipe:
     def reads(self) -> tuple[str, ...]:
         """All sources, folders and files that decide the pairs."""
         return (*self.sources, *self.exclude)
+
+    def identity(self) -> dict[str, Any]:
+        """All choices by name."""
+        return asdict(self)

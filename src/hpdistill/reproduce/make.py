@@ -69,6 +69,7 @@ class Materials:
             exclude=self.exclude,
             validation=self.scale.validation,
             limit=self.scale.limit,
+            split="none",  # the paper learns from sentences as they are
         )
 
     @cached_property

@@ -1,0 +1,114 @@
+"""Texts that an encoder did not read whole, or could not read: counted, and said in a line."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpdistill.progress import caution
+
+__all__ = ["Notices", "noticing", "shown"]
+
+_NAMED = 5
+_SHOWN = 40
+
+
+@dataclass
+class Found:
+    """How many texts something holds of, and which are the first."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, count: int, first: Iterable[str]) -> None:
+        """Count more; the names are those of the first of them."""
+        self.count += count
+        for name in first:
+            if len(self.first) == _NAMED:
+                break
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        return ", ".join(self.first) + ", ..." * (self.count > len(self.first))
+
+
+@dataclass
+class Notices:
+    """What a user should know of the texts that an encoder was given."""
+
+    texts: int = 0
+    """How many there were."""
+    cut: Found = field(default_factory=Found)
+    """Of those, longer than the model reads."""
+    unknown: Found = field(default_factory=Found)
+    """Of those, such that most tokens are none of the model's vocabulary."""
+    named: Callable[[int], str] = str
+    """What to call a text, by its place among them."""
+
+    def add(self, texts: int, cut: Sequence[int] = (), unknown: Sequence[int] = ()) -> None:
+        """Count the texts of a call.
+
+        Args:
+            texts: How many.
+            cut: Places of those that were cut, from 0.
+            unknown: Places of those that are mostly unknown.
+        """
+        for found, places in ((self.cut, cut), (self.unknown, unknown)):
+            found.add(
+                len(places), (self.named(self.texts + int(place)) for place in places[:_NAMED])
+            )
+        self.texts += texts
+
+    def extend(self, other: "Notices") -> None:
+        """Count what another has counted, by its names."""
+        self.texts += other.texts
+        self.cut.add(other.cut.count, other.cut.first)
+        self.unknown.add(other.unknown.count, other.unknown.first)
+
+    def lines(self, name: str, max_tokens: int | None) -> list[str]:
+        """In words; none where every text was read.
+
+        Args:
+            name: Of the encoder.
+            max_tokens: That it reads of a text.
+        """
+        lines = []
+        if self.cut.count:
+            lines.append(
+                f"{self.cut.count:,} of {self.texts:,} texts are longer than the {max_tokens:,} "
+                f"tokens that {name} reads, and were cut; first: {self.cut}"
+            )
+        if self.unknown.count:
+            lines.append(
+                f"{self.unknown.count:,} of {self.texts:,} texts are mostly unknown to {name}: its "
+                "vocabulary does not cover their script, and what it does not know is all alike to "
+                f"it; first: {self.unknown}"
+            )
+        return lines
+
+
+@contextmanager
+def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  # noqa: ANN401 - any
+    """Log, when the block ends, which of the texts it gave to an encoder were not read.
+
+    Args:
+        encoder: One that has `notices`, else nothing is known. No other thread should use it.
+        named: What to call a text, by its place among those of the block.
+    """
+    found, before = Notices(named=named), getattr(encoder, "notices", None)
+    if before is None:
+        yield found
+        return
+    encoder.notices = found
+    try:
+        yield found
+    finally:
+        encoder.notices = before
+    for line in found.lines(encoder.name, encoder.max_tokens):
+        caution(line)
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, in quotes."""
+    text = " ".join(text.split())
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}")
