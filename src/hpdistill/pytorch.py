@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -17,10 +18,13 @@ import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
+from tokenizers import Tokenizer
 
 from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import UsageError, WeightsError
+from hpdistill.notices import Notices
 from hpdistill.progress import Report, silent
+from hpdistill.runtime import unknown_token
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -269,6 +273,7 @@ class TorchEncoder:
         self, model: SentenceTransformer, *, name: str, precision: Precision = "float32"
     ) -> None:
         self.model = model.eval()
+        self.notices = Notices()
         self._name = name
         self.set_precision(precision)
 
@@ -352,6 +357,7 @@ class TorchEncoder:
         intake = intake_of(self.model)
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts)
+        self.notices.add(len(ids), [], self.mostly_unknown(ids))
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
         budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
         start = 0
@@ -373,6 +379,27 @@ class TorchEncoder:
     def pad_id(self) -> int:
         """Token id that fills up short rows."""
         return intake_of(self.model).pad_id
+
+    def mostly_unknown(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        """Places of texts most of whose tokens are none of the vocabulary.
+
+        Args:
+            rows: Their token ids, as `tokenize` gives them.
+        """
+        unknown = self._unknown
+        if unknown is None:
+            return []
+        # Special tokens are in every row, and known.
+        frame = len(self.tokenize([""])[0])
+        return [i for i, row in enumerate(rows) if 2 * row.count(unknown) > len(row) - frame]
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        tokenizer = self.model.tokenizer
+        if isinstance(tokenizer, Tokenizer):
+            return unknown_token(tokenizer)
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        return tokenizer.unk_token_id if fast is None else unknown_token(fast)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, with the model's default prompt and its special tokens if any."""

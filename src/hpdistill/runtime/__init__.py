@@ -18,6 +18,7 @@ from hpdistill.runtime._directory import (
 )
 from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
 from hpdistill.runtime._space import space_of
+from hpdistill.runtime._tokens import unknown_token
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "TruncationWarning",
     "find_model",
     "space_of",
+    "unknown_token",
 ]

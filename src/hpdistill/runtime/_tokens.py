@@ -11,10 +11,10 @@ import numpy as np
 from tokenizers import Tokenizer, normalizers
 
 from hpdistill.errors import WeightsError
-from hpdistill.runtime._ragged import Ints, gather, starts_of
+from hpdistill.runtime._ragged import Ints, ends_of, gather, starts_of
 from hpdistill.runtime._words import WordCache
 
-__all__ = ["TextTokenizer", "Tokens", "read_settings"]
+__all__ = ["TextTokenizer", "Tokens", "read_settings", "unknown_token"]
 
 _TEXTS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2**19
@@ -63,6 +63,7 @@ class TextTokenizer:
         self.pad_id = pad_id
         self.highest_id: int = max(tokenizer.get_vocab().values(), default=0)
         self.max_tokens = max_tokens
+        self._unknown = unknown_token(tokenizer)
 
     @classmethod
     def for_transformer(cls, root: Path, folder: Path) -> "TextTokenizer":
@@ -145,6 +146,15 @@ class TextTokenizer:
         lengths = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
         return self._cut(ids, lengths)
 
+    def mostly_unknown(self, tokens: Tokens) -> Ints:
+        """Which texts have more unknown tokens than known ones, in ascending order."""
+        hits = np.flatnonzero(tokens.ids == self._unknown) if self._unknown is not None else []
+        if not len(hits):
+            return np.zeros(0, np.int64)
+        owners = np.searchsorted(ends_of(tokens.lengths), hits, side="right")
+        counts = np.bincount(owners, minlength=len(tokens.lengths))
+        return np.flatnonzero(2 * counts > tokens.lengths)
+
     def _encode(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
         if self._words is None:
             return self._encode_any(texts)
@@ -197,6 +207,13 @@ def read_settings(file: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise WeightsError(f"{file} is damaged: a JSON object was expected")
     return settings
+
+
+def unknown_token(tokenizer: Tokenizer) -> int | None:
+    """What a tokenizer puts for what is not in its vocabulary; None if it can spell everything."""
+    names = (getattr(tokenizer.model, "unk_token", None), "<unk>", "[UNK]")
+    found = (tokenizer.token_to_id(name) for name in names if name)
+    return next((number for number in found if number is not None), None)
 
 
 def _open(folder: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.errors import UsageError
 from hpdistill.machine import available_cores
+from hpdistill.notices import Notices
 from hpdistill.progress import Report, silent
 from hpdistill.runtime import vectors as compact
 from hpdistill.runtime._directory import (
@@ -69,6 +70,8 @@ class Encoder:
         dim: Width of the vectors.
         parameters: Number of weights.
         max_tokens: Longer texts are cut to so many tokens; None where there is no limit.
+        notices: How many texts it was given, which of them it cut, and which it could not read:
+            more than half of their tokens are none of its vocabulary.
         prefixes: Smaller widths that were measured, and the fidelity to the teacher at each; empty
             for a model that was not distilled by hpdistill.
     """
@@ -97,6 +100,7 @@ class Encoder:
         self._ranges: dict[int, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
         self._truncated = 0
+        self.notices = Notices()
         self._pool: ThreadPoolExecutor | None = None
         self._maker = os.getpid()
         """Of the pool: its threads are not in a forked child."""
@@ -318,6 +322,9 @@ class Encoder:
             for tokens in self._tokenized(texts, block):
                 if len(tokens.cut):
                     self._note_cut(tokens, options, first=done)
+                unknown = self._tokenizer.mostly_unknown(tokens)
+                with self._lock:
+                    self.notices.add(len(tokens.lengths), tokens.cut, unknown)
                 yield self._finish(self._embed(tokens, options), options)
                 done += len(tokens.lengths)
                 cut += len(tokens.cut)
