@@ -28,8 +28,12 @@ class Found:
                 break
             self.first.append(name)
 
-    def __str__(self) -> str:
-        return ", ".join(self.first) + ", ..." * (self.count > len(self.first))
+    @property
+    def named(self) -> str:
+        """The first of them, to be put behind what is said of them all."""
+        if not self.first:
+            return ""  # they were counted by a call that was interrupted
+        return f"; first: {', '.join(self.first)}" + ", ..." * (self.count > len(self.first))
 
 
 @dataclass
@@ -44,6 +48,8 @@ class Notices:
     """Of those, such that most tokens are none of the model's vocabulary."""
     named: Callable[[int], str] = str
     """What to call a text, by its place among them."""
+    told: bool = False
+    """Whether somebody will log them."""
 
     def add(self, texts: int, cut: Sequence[int] = (), unknown: Sequence[int] = ()) -> None:
         """Count the texts of a call.
@@ -74,15 +80,16 @@ class Notices:
         """
         lines = []
         if self.cut.count:
+            limit = "what" if max_tokens is None else f"the {max_tokens:,} tokens that"
             lines.append(
-                f"{self.cut.count:,} of {self.texts:,} texts are longer than the {max_tokens:,} "
-                f"tokens that {name} reads, and were cut; first: {self.cut}"
+                f"{self.cut.count:,} of {self.texts:,} texts are longer than {limit} {name} "
+                f"reads, and were cut{self.cut.named}"
             )
         if self.unknown.count:
             lines.append(
                 f"{self.unknown.count:,} of {self.texts:,} texts are mostly unknown to {name}: its "
                 "vocabulary does not cover their script, and what it does not know is all alike to "
-                f"it; first: {self.unknown}"
+                f"it{self.unknown.named}"
             )
         return lines
 
@@ -91,12 +98,14 @@ class Notices:
 def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  # noqa: ANN401 - any
     """Log, when the block ends, which of the texts it gave to an encoder were not read.
 
+    Inside such a block another one of the same encoder does nothing.
+
     Args:
         encoder: One that has `notices`, else nothing is known. No other thread should use it.
         named: What to call a text, by its place among those of the block.
     """
-    found, before = Notices(named=named), getattr(encoder, "notices", None)
-    if before is None:
+    found, before = Notices(named=named, told=True), getattr(encoder, "notices", None)
+    if before is None or before.told:
         yield found
         return
     encoder.notices = found
@@ -108,7 +117,6 @@ def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  #
         caution(line)
 
 
-def shown(text: str) -> str:
-    """The beginning of a text, in quotes."""
-    text = " ".join(text.split())
-    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}")
+def shown(text: str, most: int = _SHOWN) -> str:
+    """A text in quotes, if it has more characters its beginning."""
+    return repr(text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}")

@@ -48,7 +48,7 @@ ROWS = 3
 TOLD_APART = 4
 """Sentences whose vectors tell encoders apart."""
 
-CODE = 8
+CODE = 9
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
 
 

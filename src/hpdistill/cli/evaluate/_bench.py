@@ -75,8 +75,9 @@ class Bench:
 
     def _symmetric(self, source: ModelSource) -> Entrant:
         encoder, used, identity = self._open(source, self._computing)
-        documents = self._vectors(encoder, self._task.document_texts, identity)
-        queries = self._vectors(encoder, self._task.query_texts, identity)
+        task = self._task
+        documents = self._vectors(encoder, task.document_texts, task.document_ids, identity)
+        queries = self._vectors(encoder, task.query_texts, task.query_ids, identity)
         return Entrant(
             name=source.name,
             documents=documents.vectors,
@@ -96,7 +97,8 @@ class Bench:
         members = []
         for source in parts.sources:
             encoder, _, identity = self._open(source, computing)
-            members.append(self._vectors(encoder, self._task.document_texts, identity))
+            texts, ids = self._task.document_texts, self._task.document_ids
+            members.append(self._vectors(encoder, texts, ids, identity))
             del encoder  # before the next is loaded
         seconds = sum(member.seconds for member in members)
         return Entrant(
@@ -117,9 +119,16 @@ class Bench:
                 file.write(np.ascontiguousarray(parts.project(block)).tobytes())
         return np.memmap(path, np.float32, mode="r", shape=shape)
 
-    def _vectors(self, encoder: Encoder, texts: Sequence[str], identity: str) -> CachedVectors:
+    def _vectors(
+        self, encoder: Encoder, texts: Sequence[str], ids: Sequence[str], identity: str
+    ) -> CachedVectors:
         found = cached_vectors(
-            encoder, texts, identity=identity, directory=self._cache, report=self._report
+            encoder,
+            texts,
+            identity=identity,
+            ids=ids,
+            directory=self._cache,
+            report=self._report,
         )
         if found.note:
             self.notes.append(f"{found.note}; computed again")

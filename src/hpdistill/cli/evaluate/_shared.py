@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from hpdistill.encoder import Encoder
+    from hpdistill.encoder import Encoder, Role
+    from hpdistill.notices import Notices
     from hpdistill.progress import Report
     from hpdistill.weights import ModelSource
 
@@ -171,6 +172,30 @@ class _Named:
         self.dim = encoder.dim
         self.parameters = encoder.parameters
         self.encode = encoder.encode
+        self.encode_query = encoder.encode_query
+        self.encode_document = encoder.encode_document
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longer texts are cut to so many tokens."""
+        limit: int | None = getattr(self._encoder, "max_tokens", None)
+        return limit
+
+    @property
+    def notices(self) -> "Notices":
+        """Which texts it did not read."""
+        notices: Notices = self._encoder.notices  # type: ignore[attr-defined]
+        return notices
+
+    @notices.setter
+    def notices(self, notices: "Notices") -> None:
+        self._encoder.notices = notices  # type: ignore[attr-defined]
+
+    def prompt(self, role: "Role | None" = None) -> str:
+        """What is put before each text of a role."""
+        from hpdistill.encoder import prompt_of
+
+        return prompt_of(self._encoder, role)
 
 
 def print_notes(console: "Console", notes: "Sequence[str]") -> None:

@@ -18,6 +18,7 @@ from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.errors import RunError
 from hpdistill.evaluate._encode import encode_sentences
 from hpdistill.files import json_hash, make_directory, read_json, sha256_file, text_hash, write_json
+from hpdistill.notices import noticing, shown
 from hpdistill.progress import Report, silent
 from hpdistill.vectorfile import open_vectors
 from hpdistill.weights._fetch import cache_root
@@ -49,6 +50,7 @@ def cached_vectors(
     texts: Sequence[str],
     *,
     identity: str,
+    ids: Sequence[str] | None = None,
     directory: Path | None = None,
     report: Report = silent,
 ) -> CachedVectors:
@@ -59,6 +61,8 @@ def cached_vectors(
         texts: At least one.
         identity: Everything but the texts that decides the vectors: the hash of the model's weights
             (`Encoder.space`), and the precision and back end that compute them.
+        ids: What to call the texts, should some be longer than the encoder reads, or unknown to
+            it; None: by their beginnings.
         directory: Where the cache lies; None is `vectors` in hpdistill's cache folder
             (`HPDISTILL_CACHE`, or `hpdistill` in the user's).
         report: Called with the number of texts encoded, those that were there already included.
@@ -86,7 +90,7 @@ def cached_vectors(
             )
     make_directory(folder)
     seconds = _encode(
-        encoder, texts, path, record, {"identity": identity, "texts": content}, report
+        encoder, texts, ids, path, record, {"identity": identity, "texts": content}, report
     )
     return CachedVectors(
         vectors=_mapped(path), seconds=seconds, from_cache=False, path=path, note=note
@@ -96,6 +100,7 @@ def cached_vectors(
 def _encode(
     encoder: Encoder,
     texts: Sequence[str],
+    ids: Sequence[str] | None,
     path: Path,
     record: Path,
     key: dict[str, str],
@@ -103,7 +108,15 @@ def _encode(
 ) -> float:
     """Write the vectors; returns the seconds that took, in earlier processes too."""
     encoder.encode(texts[:_WARM_UP])
-    with open_vectors(path, key, width=encoder.dim, dtype=np.float32, overwrite=True) as writer:
+
+    def named(place: int) -> str:
+        place += writer.resumed
+        return shown(texts[place]) if ids is None else ids[place]
+
+    with (
+        open_vectors(path, key, width=encoder.dim, dtype=np.float32, overwrite=True) as writer,
+        noticing(encoder, named),
+    ):
         left = writer.resume(texts)
         seconds = _so_far(record, writer.resumed)
         while block := list(islice(left, _BLOCK)):
