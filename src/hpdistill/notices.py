@@ -95,7 +95,12 @@ class Notices:
 
 
 @contextmanager
-def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  # noqa: ANN401 - any
+def noticing(
+    encoder: Any,  # noqa: ANN401 - any
+    named: Callable[[int], str],
+    *,
+    to: Notices | None = None,
+) -> Iterator[Notices]:
     """Log, when the block ends, which of the texts it gave to an encoder were not read.
 
     Inside such a block another one of the same encoder does nothing.
@@ -103,6 +108,7 @@ def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  #
     Args:
         encoder: One that has `notices`, else nothing is known. No other thread should use it.
         named: What to call a text, by its place among those of the block.
+        to: Counts them, too, instead of their being logged.
     """
     found, before = Notices(named=named, told=True), getattr(encoder, "notices", None)
     if before is None or before.told:
@@ -113,6 +119,9 @@ def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  #
         yield found
     finally:
         encoder.notices = before
+    if to is not None:
+        to.extend(found)
+        return
     for line in found.lines(encoder.name, encoder.max_tokens):
         caution(line)
 

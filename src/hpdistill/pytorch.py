@@ -489,7 +489,7 @@ class TorchEncoder(ByRole):
         intake = intake_of(self.model)
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts, role)
-        self._note_cut(_clean(texts), ids, role, truncation)
+        self._note_cut(texts, ids, role, truncation)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
         budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
         start = 0
@@ -512,6 +512,31 @@ class TorchEncoder(ByRole):
     def pad_id(self) -> int:
         """Token id that fills up short rows."""
         return intake_of(self.model).pad_id
+
+    def cut(
+        self,
+        texts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        role: Role | None = None,
+        *,
+        most: int | None = None,
+    ) -> list[int]:
+        """Places of texts that are longer than what is read of them.
+
+        Args:
+            texts: Any number.
+            rows: Their token ids, as `tokenize` gives them.
+            role: Of the texts.
+            most: Tokens that are read, where those are fewer than `max_tokens`.
+        """
+        intake = intake_of(self.model)
+        limit = intake.max_tokens
+        return [
+            index
+            for index, row in enumerate(rows)
+            if (most is not None and len(row) > most)
+            or (len(row) >= limit and intake.is_cut(*_clean([texts[index]]), role))
+        ]
 
     def mostly_unknown(self, rows: Sequence[Sequence[int]], role: Role | None = None) -> list[int]:
         """Places of texts most of whose tokens are none of the vocabulary.
@@ -557,13 +582,8 @@ class TorchEncoder(ByRole):
         role: Role | None,
         truncation: Truncation,
     ) -> None:
-        intake = intake_of(self.model)
-        limit = intake.max_tokens
-        cut = [
-            index
-            for index, row in enumerate(rows)
-            if len(row) >= limit and intake.is_cut(texts[index], role)
-        ]
+        limit = self.max_tokens
+        cut = self.cut(texts, rows, role)
         self.notices.add(len(rows), cut, self.mostly_unknown(rows, role))
         if not cut:
             return

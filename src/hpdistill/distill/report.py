@@ -199,7 +199,7 @@ def write_report(
         "evaluation": str(evaluation) if evaluation else None,
         "stages": stages,
         "corpus": _counts(stages),
-        "warnings": _warnings(rows, stages),
+        "warnings": [*_warnings(rows, stages), *_unread(stages)],
         "advice": {"label": advice.row["label"], "sentence": advice.sentence, "rule": advice.rule}
         if advice
         else None,
@@ -244,6 +244,14 @@ def write_report(
     markdown = [f"# {title}\n", *(section.to_markdown() for section in sections)]
     _write(run / "report.md", "\n".join(markdown))
     _write_card(recipe, run / "model", rows, stages, measured)
+
+
+def _unread(stages: dict[str, Any]) -> list[str]:
+    """Which sentences a teacher or the student read in part or not at all."""
+    stage = stages["training"]["facts"]
+    encoders = stages["teacher"]["facts"]["encoders"]
+    lines = [line for one in (*encoders, stage) for line in one.get("unread", [])]
+    return [f"{line}." for line in lines]
 
 
 def _counts(stages: dict[str, Any]) -> dict[str, Any]:
@@ -310,6 +318,8 @@ def _text(stages: dict[str, Any], *, public: bool = False) -> Section:
     dropped = {key: rows[-1][key] for key in shown if key in reasons}
     if not dropped:
         paragraphs.append("Nothing that was read was dropped.")
+    if not public:  # they name sentences
+        paragraphs += _unread(stages)
     columns = [Column(key="source", title="source")]
     columns += [
         Column(
