@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.progress import caution
 
 __all__ = ["Notices", "noticing", "shown"]
+
+Places: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 _NAMED = 5
 _SHOWN = 40
@@ -51,7 +56,7 @@ class Notices:
     told: bool = False
     """Whether somebody will log them."""
 
-    def add(self, texts: int, cut: Sequence[int] = (), unknown: Sequence[int] = ()) -> None:
+    def add(self, texts: int, cut: Places = (), unknown: Places = ()) -> None:
         """Count the texts of a call.
 
         Args:

@@ -535,7 +535,7 @@ class TorchEncoder(ByRole):
             index
             for index, row in enumerate(rows)
             if (most is not None and len(row) > most)
-            or (len(row) >= limit and intake.is_cut(*_clean([texts[index]]), role))
+            or (len(row) >= limit and intake.is_cut(_clean([texts[index]])[0], role))
         ]
 
     def mostly_unknown(self, rows: Sequence[Sequence[int]], role: Role | None = None) -> list[int]:

@@ -230,9 +230,12 @@ class TextTokenizer:
 
     def mostly_unknown(self, tokens: Tokens, role: Role | None = None) -> Ints:
         """Which texts have more unknown tokens than known ones, in ascending order."""
-        hits = np.flatnonzero(tokens.ids == self._unknown) if self._unknown is not None else []
+        none = np.zeros(0, np.int64)
+        if self._unknown is None:
+            return none
+        hits = np.flatnonzero(tokens.ids == self._unknown)
         if not len(hits):
-            return np.zeros(0, np.int64)
+            return none
         owners = np.searchsorted(ends_of(tokens.lengths), hits, side="right")
         counts = np.bincount(owners, minlength=len(tokens.lengths))
         # A prompt is in every text, and known.
