@@ -53,17 +53,24 @@ class Notices:
     """Of those, such that most tokens are none of the model's vocabulary."""
     named: Callable[[int], str] = str
     """What to call a text, by its place among them."""
+    limit: int | None = None
+    """Tokens that were read of those that were cut."""
     told: bool = False
     """Whether somebody will log them."""
 
-    def add(self, texts: int, cut: Places = (), unknown: Places = ()) -> None:
+    def add(
+        self, texts: int, cut: Places = (), unknown: Places = (), *, limit: int | None = None
+    ) -> None:
         """Count the texts of a call.
 
         Args:
             texts: How many.
             cut: Places of those that were cut, from 0.
             unknown: Places of those that are mostly unknown.
+            limit: Tokens that are read of a text.
         """
+        if len(cut):
+            self.limit = limit
         for found, places in ((self.cut, cut), (self.unknown, unknown)):
             found.add(
                 len(places), (self.named(self.texts + int(place)) for place in places[:_NAMED])
@@ -73,6 +80,7 @@ class Notices:
     def extend(self, other: "Notices") -> None:
         """Count what another has counted, by its names."""
         self.texts += other.texts
+        self.limit = other.limit or self.limit
         self.cut.add(other.cut.count, other.cut.first)
         self.unknown.add(other.unknown.count, other.unknown.first)
 
@@ -81,11 +89,12 @@ class Notices:
 
         Args:
             name: Of the encoder.
-            max_tokens: That it reads of a text.
+            max_tokens: That it reads of a text, if none was cut here.
         """
         lines = []
         if self.cut.count:
-            limit = "what" if max_tokens is None else f"the {max_tokens:,} tokens that"
+            most = self.limit or max_tokens
+            limit = "what" if most is None else f"the {most:,} tokens that"
             lines.append(
                 f"{self.cut.count:,} of {self.texts:,} texts are longer than {limit} {name} "
                 f"reads, and were cut{self.cut.named}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.encoder import Embeddings, Encoder, Role, encode_as
 from hpdistill.errors import EvaluationError
 from hpdistill.notices import noticing, shown
 from hpdistill.progress import Report, silent
@@ -20,13 +20,18 @@ _WARM_UP = 16
 
 
 def encode_sentences(
-    encoder: Encoder, sentences: Sequence[str], *, report: Report = silent
+    encoder: Encoder,
+    sentences: Sequence[str],
+    *,
+    role: Role | None = None,
+    report: Report = silent,
 ) -> Embeddings:
     """Encode sentences chunk by chunk; those that are not read whole are logged.
 
     Args:
         encoder: Anything that turns texts into vectors.
         sentences: At least one.
+        role: What they are to a search; None: neither.
         report: Called after each chunk, with a task named after the encoder.
 
     Returns:
@@ -37,14 +42,16 @@ def encode_sentences(
     """
     with noticing(encoder, lambda place: shown(sentences[place])), warnings.catch_warnings():
         warnings.simplefilter("ignore", TruncationWarning)  # logged, once for all
-        return _encode(encoder, sentences, report)
+        return _encode(encoder, sentences, role, report)
 
 
-def _encode(encoder: Encoder, sentences: Sequence[str], report: Report) -> Embeddings:
+def _encode(
+    encoder: Encoder, sentences: Sequence[str], role: Role | None, report: Report
+) -> Embeddings:
     parts = []
     for start in range(0, len(sentences), _CHUNK):
         chunk = sentences[start : start + _CHUNK]
-        vectors = encoder.encode(chunk)
+        vectors = encode_as(encoder, chunk, role)
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
             raise EvaluationError(

@@ -2,6 +2,8 @@
 
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 from torch import nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 
 from hpdistill.errors import ExportError
 from hpdistill.pytorch import leaves_prompt_out
@@ -131,7 +134,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
         "token_type_ids": torch.zeros_like(ids),
         PROMPT_LENGTH: torch.tensor(2),
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _traceable_masks():
         # The tracing exporter warns of itself and of every shape it looks at; the parity
         # report, on sentences of many lengths, is what tells whether it went well.
         warnings.simplefilter("ignore")
@@ -157,3 +160,21 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
             numpy_helper.from_array(torch.tensor(0).numpy(), PROMPT_LENGTH)
         )
         onnx.save(graph, str(path))
+
+
+@contextmanager
+def _traceable_masks() -> Iterator[None]:
+    """Attention masks by broadcasting, where transformers would use `vmap`, which cannot be traced.
+
+    It does so for masks that a model composes itself, such as the two-sided windows of Gemma 3.
+    """
+
+    def mask(*given: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401 - those of transformers
+        return eager_mask(*given, **{**options, "use_vmap": False})
+
+    before = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = mask
+    try:
+        yield
+    finally:
+        ALL_MASK_ATTENTION_FUNCTIONS["eager"] = before

@@ -350,8 +350,9 @@ class Encoder:
                     count += len(tokens.cut)
                     cut = [*cut, *(done + tokens.cut[:_CUT_NAMED]).tolist()][:_CUT_NAMED]
                 unknown = self._tokenizer.mostly_unknown(tokens, options.role)
+                limit = self._tokenizer.limit(options.role)
                 with self._lock:
-                    self.notices.add(len(tokens.lengths), tokens.cut, unknown)
+                    self.notices.add(len(tokens.lengths), tokens.cut, unknown, limit=limit)
                 yield self._finish(self._embed(tokens, options), options)
                 done += len(tokens.lengths)
         except (CancelledError, RuntimeError) as error:
@@ -359,10 +360,9 @@ class Encoder:
                 raise _closed(self.name) from error
             raise
         if cut and options.truncation == "warn":
-            assert self.max_tokens is not None
-            warning = TruncationWarning.of(
-                self.name, cut, total=done, limit=self.max_tokens, count=count
-            )
+            limit = self._tokenizer.limit(options.role)
+            assert limit is not None
+            warning = TruncationWarning.of(self.name, cut, total=done, limit=limit, count=count)
             warnings.warn(warning, stacklevel=level)
 
     def _tokenized(self, texts: Iterable[str], block: int, role: Role | None) -> Iterator[Tokens]:
@@ -415,7 +415,8 @@ class Encoder:
     def _note_cut(self, tokens: Tokens, options: Options, *, first: int) -> None:
         if options.truncation == "error":
             raise UsageError(
-                f"text {first + int(tokens.cut[0])} is longer than the {self.max_tokens} tokens "
+                f"text {first + int(tokens.cut[0])} is longer than the "
+                f"{self._tokenizer.limit(options.role)} tokens "
                 f"that {self.name} reads",
                 hint='Split it, or pass truncation="warn" or "ignore" to have it cut.',
             )

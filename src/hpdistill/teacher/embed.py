@@ -224,7 +224,7 @@ def fill(
             vectors = _merged(known, vectors, computed)
             if found.cut.count or found.unknown.count:
                 unread = {"cut": found.cut.count, "unknown": found.unknown.count}
-                unread["max_tokens"] = encoder.max_tokens
+                unread["max_tokens"] = found.limit or 0
         store.write(key, vectors, seconds=seconds, texts=texts, unread=unread)
     report(task, before + len(texts), total)
     return missing

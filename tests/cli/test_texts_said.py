@@ -15,7 +15,7 @@ def long_file(tmp_path: Path, sentences: Callable[..., list[str]]) -> Path:
     """60 sentences, two of them twice, and a text of all of them and more."""
     path = tmp_path / "long.jsonl"
     found = sentences(60)
-    texts = [*found, *found[:2], " ".join(f"{s.capitalize()}." for s in sentences(80, seed=5))]
+    texts = [*found, *found[:2], " ".join(f"{s.capitalize()}!" for s in sentences(80, seed=5))]
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
     return path
 
