@@ -97,6 +97,10 @@ def write_card(*, sentences: int, taught: int, sources: dict[str, object]) -> st
     listed = "\n".join(f"- {name} {licence}" for name, licence in packages.items())
     return f"""# The static student that comes with hpdistill
 
+**For English only.** It learnt from English text, and its tokenizer keeps the tokens of English.
+Chinese, Thai and emoji are unknown to it, and such texts all get nearly one vector, which
+`hpd encode` says; other scripts it spells letter by letter, which says little of what they mean.
+
 128 numbers a text, no transformer, int8. Distilled by hpdistill from `{TEACHER}`, a student that
 hpdistill made of `sentence-transformers/all-mpnet-base-v2` (Apache-2.0) and
 `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0) on {taught:,} of the sentences below. The

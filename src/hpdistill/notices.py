@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hpdistill.progress import caution
 
 __all__ = ["Notices", "noticing", "shown"]
+
+Places: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 _NAMED = 5
 _SHOWN = 40
@@ -28,8 +33,12 @@ class Found:
                 break
             self.first.append(name)
 
-    def __str__(self) -> str:
-        return ", ".join(self.first) + ", ..." * (self.count > len(self.first))
+    @property
+    def named(self) -> str:
+        """The first of them, to be put behind what is said of them all."""
+        if not self.first:
+            return ""  # they were counted by a call that was interrupted
+        return f"; first: {', '.join(self.first)}" + ", ..." * (self.count > len(self.first))
 
 
 @dataclass
@@ -44,15 +53,24 @@ class Notices:
     """Of those, such that most tokens are none of the model's vocabulary."""
     named: Callable[[int], str] = str
     """What to call a text, by its place among them."""
+    limit: int | None = None
+    """Tokens that were read of those that were cut."""
+    told: bool = False
+    """Whether somebody will log them."""
 
-    def add(self, texts: int, cut: Sequence[int] = (), unknown: Sequence[int] = ()) -> None:
+    def add(
+        self, texts: int, cut: Places = (), unknown: Places = (), *, limit: int | None = None
+    ) -> None:
         """Count the texts of a call.
 
         Args:
             texts: How many.
             cut: Places of those that were cut, from 0.
             unknown: Places of those that are mostly unknown.
+            limit: Tokens that are read of a text.
         """
+        if len(cut):
+            self.limit = limit
         for found, places in ((self.cut, cut), (self.unknown, unknown)):
             found.add(
                 len(places), (self.named(self.texts + int(place)) for place in places[:_NAMED])
@@ -62,6 +80,7 @@ class Notices:
     def extend(self, other: "Notices") -> None:
         """Count what another has counted, by its names."""
         self.texts += other.texts
+        self.limit = other.limit or self.limit
         self.cut.add(other.cut.count, other.cut.first)
         self.unknown.add(other.unknown.count, other.unknown.first)
 
@@ -70,33 +89,43 @@ class Notices:
 
         Args:
             name: Of the encoder.
-            max_tokens: That it reads of a text.
+            max_tokens: That it reads of a text, if none was cut here.
         """
         lines = []
         if self.cut.count:
+            most = self.limit or max_tokens
+            limit = "what" if most is None else f"the {most:,} tokens that"
             lines.append(
-                f"{self.cut.count:,} of {self.texts:,} texts are longer than the {max_tokens:,} "
-                f"tokens that {name} reads, and were cut; first: {self.cut}"
+                f"{self.cut.count:,} of {self.texts:,} texts are longer than {limit} {name} "
+                f"reads, and were cut{self.cut.named}"
             )
         if self.unknown.count:
             lines.append(
                 f"{self.unknown.count:,} of {self.texts:,} texts are mostly unknown to {name}: its "
                 "vocabulary does not cover their script, and what it does not know is all alike to "
-                f"it; first: {self.unknown}"
+                f"it{self.unknown.named}"
             )
         return lines
 
 
 @contextmanager
-def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  # noqa: ANN401 - any
+def noticing(
+    encoder: Any,  # noqa: ANN401 - any
+    named: Callable[[int], str],
+    *,
+    to: Notices | None = None,
+) -> Iterator[Notices]:
     """Log, when the block ends, which of the texts it gave to an encoder were not read.
+
+    Inside such a block another one of the same encoder does nothing.
 
     Args:
         encoder: One that has `notices`, else nothing is known. No other thread should use it.
         named: What to call a text, by its place among those of the block.
+        to: Counts them, too, instead of their being logged.
     """
-    found, before = Notices(named=named), getattr(encoder, "notices", None)
-    if before is None:
+    found, before = Notices(named=named, told=True), getattr(encoder, "notices", None)
+    if before is None or before.told:
         yield found
         return
     encoder.notices = found
@@ -104,11 +133,13 @@ def noticing(encoder: Any, named: Callable[[int], str]) -> Iterator[Notices]:  #
         yield found
     finally:
         encoder.notices = before
+    if to is not None:
+        to.extend(found)
+        return
     for line in found.lines(encoder.name, encoder.max_tokens):
         caution(line)
 
 
-def shown(text: str) -> str:
-    """The beginning of a text, in quotes."""
-    text = " ".join(text.split())
-    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}\N{HORIZONTAL ELLIPSIS}")
+def shown(text: str, most: int = _SHOWN) -> str:
+    """A text in quotes, if it has more characters its beginning."""
+    return repr(text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}")

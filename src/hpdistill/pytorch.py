@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -23,12 +24,14 @@ from sentence_transformers.sentence_transformer.modules import (
     StaticEmbedding,
     Transformer,
 )
+from tokenizers import Tokenizer
 from torch import nn
 
 from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, prompt_for, unit
 from hpdistill.errors import UsageError, WeightsError
+from hpdistill.notices import Notices
 from hpdistill.progress import Report, silent
-from hpdistill.runtime import NO_LIMIT, Truncation, TruncationWarning
+from hpdistill.runtime import NO_LIMIT, Truncation, TruncationWarning, unknown_token
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -409,6 +412,7 @@ class TorchEncoder(ByRole):
         self, model: SentenceTransformer, *, name: str, precision: Precision = "float32"
     ) -> None:
         self.model = model.eval()
+        self.notices = Notices()
         self.truncated = 0
         self._name = name
         self.set_precision(precision)
@@ -500,7 +504,7 @@ class TorchEncoder(ByRole):
         intake = intake_of(self.model)
         vectors = np.empty((len(texts), self.dim), np.float32)
         ids = self.tokenize(texts, role)
-        self._note_cut(_clean(texts), ids, role, truncation)
+        self._note_cut(texts, ids, role, truncation)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
         budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
         start = told = work = 0
@@ -527,6 +531,58 @@ class TorchEncoder(ByRole):
         """Token id that fills up short rows."""
         return intake_of(self.model).pad_id
 
+    def cut(
+        self,
+        texts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        role: Role | None = None,
+        *,
+        most: int | None = None,
+    ) -> list[int]:
+        """Places of texts that are longer than what is read of them.
+
+        Args:
+            texts: Any number.
+            rows: Their token ids, as `tokenize` gives them.
+            role: Of the texts.
+            most: Tokens that are read, where those are fewer than `max_tokens`.
+        """
+        intake = intake_of(self.model)
+        limit = intake.limit(role)
+        return [
+            index
+            for index, row in enumerate(rows)
+            if (most is not None and len(row) > most)
+            or (len(row) >= limit and intake.is_cut(_clean([texts[index]])[0], role))
+        ]
+
+    def mostly_unknown(self, rows: Sequence[Sequence[int]], role: Role | None = None) -> list[int]:
+        """Places of texts most of whose tokens are none of the vocabulary.
+
+        Args:
+            rows: Their token ids, as `tokenize` gives them.
+            role: Of the texts.
+        """
+        unknown = self._unknown
+        counts = [0 if unknown is None else row.count(unknown) for row in rows]
+        if not any(counts):
+            return []
+        # Prompt and special tokens are in every row, and known.
+        frame = len(self.tokenize([""], role)[0])
+        return [
+            index
+            for index, (row, count) in enumerate(zip(rows, counts, strict=True))
+            if count and 2 * count > len(row) - frame
+        ]
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        tokenizer = self.model.tokenizer
+        if isinstance(tokenizer, Tokenizer):
+            return unknown_token(tokenizer)
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        return tokenizer.unk_token_id if fast is None else unknown_token(fast)
+
     def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
         """Token ids of each text, with the prompt of its role and special tokens if any."""
         if not texts:
@@ -544,13 +600,9 @@ class TorchEncoder(ByRole):
         role: Role | None,
         truncation: Truncation,
     ) -> None:
-        intake = intake_of(self.model)
-        limit = intake.limit(role)
-        cut = [
-            index
-            for index, row in enumerate(rows)
-            if len(row) >= limit and intake.is_cut(texts[index], role)
-        ]
+        limit = intake_of(self.model).limit(role)
+        cut = self.cut(texts, rows, role)
+        self.notices.add(len(rows), cut, self.mostly_unknown(rows, role), limit=limit)
         if not cut:
             return
         self.truncated += len(cut)

@@ -191,11 +191,11 @@ class _Run:
             }
             return [list(column) for column in zip(*found, strict=True)], counts
         assert recipe.corpus is not None
-        texts, counts = read_clean_counting(recipe.corpus, seed=recipe.seed, report=self.report)
+        texts, became = read_clean_counting(recipe.corpus, seed=recipe.seed, report=self.report)
         facts = {
-            **counts,
+            **became,
             "examples": len(texts),
-            "excluded": counts["dropped"]["excluded"],
+            "excluded": became["dropped"]["excluded"],
             "unlabelled": 0,
         }
         return [texts, texts], facts

@@ -53,15 +53,18 @@ class OpenModel:
         """Unit vectors of any width up to its own, and how many of the texts were cut."""
         from hpdistill.runtime import Encoder
 
-        if not isinstance(self.encoder, Encoder):
-            before = getattr(self.encoder, "truncated", 0)
+        before = self._truncated
+        if isinstance(self.encoder, Encoder):
+            vectors = self.encoder.encode(
+                list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
+            )
+        else:
             vectors = self.encoder.encode(texts, dim=dim)
-            return vectors, getattr(self.encoder, "truncated", 0) - before
-        before = self.encoder.truncated
-        vectors = self.encoder.encode(
-            list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
-        )
-        return vectors, self.encoder.truncated - before
+        return vectors, self._truncated - before
+
+    @property
+    def _truncated(self) -> int:
+        return int(getattr(self.encoder, "truncated", 0))
 
 
 def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "Report") -> None:

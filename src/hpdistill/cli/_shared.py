@@ -146,9 +146,16 @@ def _logged() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """Each record as a line on standard error."""
+    """Each record as a line on standard error, the same one only once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() in self._printed:
+            return
+        self._printed.add(record.getMessage())
         err.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
 
 

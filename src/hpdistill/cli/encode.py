@@ -141,6 +141,7 @@ def encode(
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.readers import tell_delimiter
     from hpdistill.errors import UsageError
+    from hpdistill.progress import caution
 
     if errors not in _SUBSTITUTES:
         raise UsageError(f"errors is {errors!r}; allowed: {', '.join(_SUBSTITUTES)}")
@@ -173,12 +174,8 @@ def encode(
             else:
                 work.to_file(Path(out), overwrite=overwrite)
             row = work.row(model, out)
-            if work.truncated:
-                say(
-                    err,
-                    f"{work.truncated:,} of {work.done:,} texts are longer than the "
-                    f"{encoder.max_tokens} tokens that {encoder.name} reads, and were cut",
-                )
+            for line in work.notices():
+                caution(line)
     if as_json:
         print_json("encode", [row])
         return
@@ -208,6 +205,8 @@ class _Work:
         total: int,
         report: "Report",
     ) -> None:
+        from hpdistill.notices import Notices
+
         self.done = 0
         self.resumed = 0
         self.truncated = 0
@@ -218,6 +217,7 @@ class _Work:
         self._report = report
         self._cut = encoder.truncated
         self._started = time.perf_counter()
+        encoder.notices = Notices(named=self._row_name)
         # Refuses options that do not fit the model before the first text is read.
         self._none: Vectors = encoder.encode([], **options)
 
@@ -233,6 +233,7 @@ class _Work:
             overwrite=overwrite,
         ) as file:
             rest = file.resume(self._texts)
+            self.resumed = file.resumed
             self._count(file.resumed)
             ahead: deque[str] = deque()  # read by the encoder, not yet embedded
             for vectors in self._blocks(_noted(rest, ahead), _FILE_ROWS):
@@ -240,7 +241,7 @@ class _Work:
                 file.append(texts, vectors, truncated=self._newly_cut())
                 self._count(file.rows)
             file.finish(self._report)
-            self.resumed, self.truncated = file.resumed, file.truncated
+            self.truncated = file.truncated
 
     def to_stream(self, form: Format) -> None:
         """Write to standard output, as the texts come."""
@@ -255,6 +256,16 @@ class _Work:
             self._count(self.done + len(vectors))
             self.truncated += self._newly_cut()
 
+    def notices(self) -> list[str]:
+        """Of the texts that the model did not read whole, in words."""
+        notices = self._encoder.notices
+        # An interrupted call has cut some, too.
+        notices.cut.count, notices.texts = self.truncated, self.done
+        return notices.lines(self._encoder.name, self._encoder.max_tokens)
+
+    def _row_name(self, place: int) -> str:
+        return f"row {self.resumed + place + 1:,}"
+
     def row(self, model: str, out: str) -> dict[str, Any]:
         """The row of `--json`."""
         seconds = time.perf_counter() - self._started
@@ -268,6 +279,7 @@ class _Work:
             "seconds": round(seconds, 3),
             "sentences_per_second": round((self.done - self.resumed) / seconds, 1),
             "truncated": self.truncated,
+            "unknown": self._encoder.notices.unknown.count,
             "out": out,
         }
 

@@ -155,6 +155,7 @@ def index(
     from hpdistill.cli._shared import err, parse_options, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
+    from hpdistill.notices import Notices
     from hpdistill.recipe import check_errors
     from hpdistill.search import Index, Space
     from hpdistill.search.build import build_index, check_place, has_embedded
@@ -185,6 +186,9 @@ def index(
             doc_encoder = old.space.documents
         queries, documents = _encoders(model, doc_encoder, doc_precision, report)
         encoder = documents.encoder
+        notices = Notices(told=True)
+        if hasattr(encoder, "notices"):
+            encoder.notices = notices
         by_teacher = documents.name if doc_encoder else None
         if old is not None:
             chosen = old.space.dim
@@ -220,6 +224,7 @@ def index(
             check=check,
             check_count=choices.check_count,  # of --add there are none, and so nothing to refuse
             block=documents.block,
+            notices=notices,
             overwrite=overwrite,
             report=report,
         )
@@ -238,6 +243,7 @@ def index(
             "empty": reader.empty,
             "resumed": built.resumed,
             "truncated": built.truncated,
+            "unknown": notices.unknown.count,
             "encode_s": round(built.encode_seconds, 3),
             "build_s": round(built.build_seconds, 3),
             "vector_bytes": built_index.vector_bytes,
@@ -246,8 +252,10 @@ def index(
         }
     if reader.empty:
         say(err, f"documents without text, left out: {reader.empty:,}; first: {reader.first_empty}")
-    if built.truncated:
-        say(err, f"{built.truncated:,} texts are longer than {encoder.name} reads, and were cut")
+    # An interrupted call has cut some, too.
+    notices.cut.count, notices.texts = built.truncated, built.documents
+    for line in notices.lines(encoder.name, getattr(encoder, "max_tokens", None)):
+        say(err, line)
     if as_json:
         print_json("index", [row])
         return

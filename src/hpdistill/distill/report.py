@@ -204,7 +204,7 @@ def write_report(
         "evaluation": str(evaluation) if evaluation else None,
         "stages": stages,
         "corpus": _counts(stages),
-        "warnings": _warnings(rows, stages),
+        "warnings": [*_warnings(rows, stages), *_unread(stages)],
         "advice": {"label": advice.row["label"], "sentence": advice.sentence, "rule": advice.rule}
         if advice
         else None,
@@ -252,6 +252,14 @@ def write_report(
     speed = f"Speed: {where['cpu']}, {where['cores']} cores, {where.get('gpu', 'no GPU')}."
     card = replace(measured, paragraphs=[*_warnings(rows, stages), *measured.paragraphs, speed])
     _write_card(recipe, run / "model", rows, stages, card)
+
+
+def _unread(stages: dict[str, Any]) -> list[str]:
+    """Which sentences a teacher or the student read in part or not at all."""
+    stage = stages["training"]["facts"]
+    encoders = stages["teacher"]["facts"]["encoders"]
+    lines = [line for one in (*encoders, stage) for line in one.get("unread", [])]
+    return [f"{line}." for line in lines]
 
 
 def _counts(stages: dict[str, Any]) -> dict[str, Any]:
@@ -318,6 +326,8 @@ def _text(stages: dict[str, Any], *, public: bool = False) -> Section:
     dropped = {key: rows[-1][key] for key in shown if key in reasons}
     if not dropped:
         paragraphs.append("Nothing that was read was dropped.")
+    if not public:  # they name sentences
+        paragraphs += _unread(stages)
     columns = [Column(key="source", title="source")]
     columns += [
         Column(

@@ -262,13 +262,14 @@ class _Run:
                     "calibration": encoder.calibration,
                     "seconds": encoder.seconds,
                     "sentences": sentences,
+                    "unread": encoder.unread(member.source.name),
                 }
                 for member, encoder in pairs
             ]
         }
 
     def _train(self, key: str) -> dict[str, Any]:
-        student, trained = train_student(
+        student, trained, unread = train_student(
             self.recipe,
             lambda: self.embedded,
             self.teacher,
@@ -286,7 +287,7 @@ class _Run:
             validation=held_out_vectors(self.embedded, self.teacher),
             trained=trained,
         )
-        return trained.to_dict()
+        return {**trained.to_dict(), "unread": unread}
 
     def _export(self) -> dict[str, Any]:
         exported = export_model(self.out / "model", _held_out(self.corpus), report=self.report)

@@ -23,7 +23,8 @@ from hpdistill.encoder import Embeddings, unit
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory, atomic_path, reading_own
 from hpdistill.loop import TokenCache, Trained, checkpoint_directory
-from hpdistill.progress import Report, silent
+from hpdistill.notices import Notices, shown
+from hpdistill.progress import Report, caution, silent
 from hpdistill.projection import Projection, check_dim, fit_pca
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import AugmentRecipe, Recipe
@@ -301,7 +302,7 @@ def train_student(
     run: Path,
     key: str,
     report: Report,
-) -> tuple[SentenceTransformer, Trained]:
+) -> tuple[SentenceTransformer, Trained, list[str]]:
     """Train the student of `RUN/init`; it is best at what it is taught of held-out sentences.
 
     That is, where it finds most of the nearest neighbours by the teacher that the user named, if
@@ -318,15 +319,27 @@ def train_student(
         run: Holds `init` and `targets`.
         key: Hash of all that decides the training; checkpoints of another are dropped.
         report: Progress.
+
+    Returns:
+        The student, how its training went, and in words which training sentences it did not read
+        whole.
     """
     student = model_of(run, "init")
     encoder = TorchEncoder(student, name="student")
+    limit = min(recipe.training.max_tokens, encoder.max_tokens)
+    notices = Notices()
 
     def token_chunks(split: Split) -> Iterator[list[list[int]]]:
         for texts in corpus.chunks(split, 16384):
-            yield encoder.tokenize(texts)
+            rows = encoder.tokenize(texts)
+            if split == "train":
+                found = Notices(named=_namer(texts))
+                found.add(
+                    len(rows), encoder.cut(texts, rows, most=limit), encoder.mostly_unknown(rows)
+                )
+                notices.extend(found)
+            yield rows
 
-    limit = min(recipe.training.max_tokens, encoder.max_tokens)
     choices = recipe.training.settled(static=is_static(student))
     by_teacher = choices.ranking == "teacher" and choices.neighbour_weight > 0
     if by_teacher:
@@ -350,9 +363,13 @@ def train_student(
             vectors: NDArray[np.floating[Any]] = np.load(whole, mmap_mode="r", allow_pickle=False)
         return vectors
 
+    tokens = TokenCache(token_chunks("train"), max_tokens=limit)
+    unread = notices.lines("the student in training", limit)
+    for line in unread:
+        caution(line)
     trained = train(
         student,
-        TokenCache(token_chunks("train"), max_tokens=limit),
+        tokens,
         targets_of(run, "train"),
         validate,
         TokenCache(token_chunks("validation"), max_tokens=limit),
@@ -365,7 +382,11 @@ def train_student(
     )
     with suppress(PermissionError):  # of Windows, while it is mapped; it goes with the checkpoints
         whole.unlink(missing_ok=True)
-    return student, trained
+    return student, trained, unread
+
+
+def _namer(texts: Sequence[str]) -> Callable[[int], str]:
+    return lambda place: shown(texts[place])
 
 
 def teacher_projection(

@@ -1,13 +1,16 @@
 """Encoding many sentences with progress, and with a check that the figures depend on."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hpdistill.encoder import Embeddings, Encoder, Role, encode_as
 from hpdistill.errors import EvaluationError
+from hpdistill.notices import noticing, shown
 from hpdistill.progress import Report, silent
+from hpdistill.runtime import TruncationWarning
 
 __all__ = ["encode_sentences", "sentences_per_second"]
 
@@ -23,7 +26,7 @@ def encode_sentences(
     role: Role | None = None,
     report: Report = silent,
 ) -> Embeddings:
-    """Encode sentences chunk by chunk.
+    """Encode sentences chunk by chunk; those that are not read whole are logged.
 
     Args:
         encoder: Anything that turns texts into vectors.
@@ -37,16 +40,23 @@ def encode_sentences(
     Raises:
         EvaluationError: A vector is not finite; names the sentence.
     """
+    with noticing(encoder, lambda place: shown(sentences[place])), warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # logged, once for all
+        return _encode(encoder, sentences, role, report)
+
+
+def _encode(
+    encoder: Encoder, sentences: Sequence[str], role: Role | None, report: Report
+) -> Embeddings:
     parts = []
     for start in range(0, len(sentences), _CHUNK):
         chunk = sentences[start : start + _CHUNK]
         vectors = encode_as(encoder, chunk, role)
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
-            sentence = chunk[broken[0]]
-            shown = sentence if len(sentence) <= 100 else f"{sentence[:99]}…"
             raise EvaluationError(
-                f"{encoder.name} gives a vector that is not finite for the sentence {shown!r}",
+                f"{encoder.name} gives a vector that is not finite for the sentence "
+                f"{shown(chunk[broken[0]], 100)}",
                 hint="The model's weights are damaged, or its precision is too low for it.",
             )
         parts.append(vectors)

@@ -26,6 +26,7 @@ from hpdistill.runtime._options import (
 )
 from hpdistill.runtime._space import space_of
 from hpdistill.runtime._static import read_table
+from hpdistill.runtime._tokens import unknown_token
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "find_model",
     "read_table",
     "space_of",
+    "unknown_token",
 ]

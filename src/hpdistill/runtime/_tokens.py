@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, normalizers
 from hpdistill.encoder import Role, prompt_for
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.runtime._options import NO_LIMIT
-from hpdistill.runtime._ragged import Ints, gather, starts_of
+from hpdistill.runtime._ragged import Ints, ends_of, gather, starts_of
 from hpdistill.runtime._words import WordCache
 
-__all__ = ["TextTokenizer", "Tokens", "read_settings"]
+__all__ = ["TextTokenizer", "Tokens", "read_settings", "unknown_token"]
 
 _TEXTS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2**19
@@ -91,6 +91,7 @@ class TextTokenizer:
         self.pad_id = pad_id
         self.highest_id: int = max(tokenizer.get_vocab().values(), default=0)
         self.max_tokens = max_tokens
+        self._unknown = unknown_token(tokenizer)
         self._limits = limits or {}
         self._rows: int | None = None
 
@@ -234,6 +235,20 @@ class TextTokenizer:
             )
         return tokens
 
+    def mostly_unknown(self, tokens: Tokens, role: Role | None = None) -> Ints:
+        """Which texts have more unknown tokens than known ones, in ascending order."""
+        none = np.zeros(0, np.int64)
+        if self._unknown is None:
+            return none
+        hits = np.flatnonzero(tokens.ids == self._unknown)
+        if not len(hits):
+            return none
+        owners = np.searchsorted(ends_of(tokens.lengths), hits, side="right")
+        counts = np.bincount(owners, minlength=len(tokens.lengths))
+        # A prompt is in every text, and known.
+        own = tokens.lengths - max(0, self.prompt_length(role) - len(self.prefix))
+        return np.flatnonzero((counts > 0) & (2 * counts > own))
+
     def _encode(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
         if self._words is None:
             return self._encode_any(texts)
@@ -286,6 +301,13 @@ def read_settings(file: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise WeightsError(f"{file} is damaged: a JSON object was expected")
     return settings
+
+
+def unknown_token(tokenizer: Tokenizer) -> int | None:
+    """What a tokenizer puts for what is not in its vocabulary; None if it can spell everything."""
+    names = (getattr(tokenizer.model, "unk_token", None), "<unk>", "[UNK]")
+    found = (tokenizer.token_to_id(name) for name in names if name)
+    return next((number for number in found if number is not None), None)
 
 
 def _open(file: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hpdistill.encoder import Embeddings, Role, unit
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.machine import available_cores
+from hpdistill.notices import Notices
 from hpdistill.progress import Report, silent
 from hpdistill.runtime import vectors as compact
 from hpdistill.runtime._directory import (
@@ -70,6 +71,8 @@ class Encoder:
         dim: Width of the vectors.
         parameters: Number of weights.
         max_tokens: Longer texts are cut to so many tokens; None where there is no limit.
+        notices: How many texts it was given, which of them it cut, and which it could not read:
+            more than half of their tokens are none of its vocabulary.
         prefixes: Smaller widths that were measured, and the fidelity to the teacher at each; empty
             for a model that was not distilled by hpdistill.
     """
@@ -98,6 +101,7 @@ class Encoder:
         self._ranges: dict[int, NDArray[np.float32]] = {}
         self._lock = threading.Lock()
         self._truncated = 0
+        self.notices = Notices()
         self._pool: ThreadPoolExecutor | None = None
         self._maker = os.getpid()
         """Of the pool: its threads are not in a forked child."""
@@ -345,6 +349,10 @@ class Encoder:
                     self._note_cut(tokens, options, first=done)
                     count += len(tokens.cut)
                     cut = [*cut, *(done + tokens.cut[:_CUT_NAMED]).tolist()][:_CUT_NAMED]
+                unknown = self._tokenizer.mostly_unknown(tokens, options.role)
+                limit = self._tokenizer.limit(options.role)
+                with self._lock:
+                    self.notices.add(len(tokens.lengths), tokens.cut, unknown, limit=limit)
                 yield self._finish(self._embed(tokens, options), options)
                 done += len(tokens.lengths)
         except (CancelledError, RuntimeError) as error:

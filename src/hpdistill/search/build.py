@@ -32,6 +32,7 @@ from hpdistill.files import (
     text_hash,
     write_json,
 )
+from hpdistill.notices import Notices
 from hpdistill.progress import Report, silent
 from hpdistill.search._approximate import trained_lists
 from hpdistill.search._disk import check_place
@@ -92,6 +93,7 @@ def build_index(
     check: Callable[[], None] = lambda: None,
     check_count: Callable[[int], None] = lambda _: None,
     block: int = _BLOCK,
+    notices: Notices | None = None,
     overwrite: bool = False,
     report: Report = silent,
 ) -> tuple[Index, Built]:
@@ -110,6 +112,7 @@ def build_index(
         check_count: Called with the number of documents before any is embedded: refuses what
             cannot be made of so many.
         block: Texts in a call of `encode`, and so lost at most when it is interrupted.
+        notices: In which `encode` counts what it did not read; is given the documents' ids.
         overwrite: Drop what an interrupted call with another key or other texts has left.
         report: Progress.
 
@@ -129,7 +132,10 @@ def build_index(
         check_count(count)
         started = time.perf_counter()
         facts = {**key, "texts": digest}
-        resumed, truncated = _embed(work, facts, count, encode, dim, block, overwrite, report)
+        notices = Notices() if notices is None else notices
+        resumed, truncated = _embed(
+            work, facts, count, encode, dim, block, notices, overwrite, report
+        )
         encoded = time.perf_counter()
         vectors: Embeddings = np.load(work / "vectors.npy", mmap_mode="r", allow_pickle=False)
         index = make(count, vectors)
@@ -306,6 +312,7 @@ def _embed(
     encode: Callable[[Sequence[str]], tuple[Embeddings, int]],
     dim: int,
     block: int,
+    notices: Notices,
     overwrite: bool,
     report: Report,
 ) -> tuple[int, int]:
@@ -330,15 +337,22 @@ def _embed(
     # Not the texts' hash: vectors of a corpus whose end has changed are gone on with.
     key = {name: value for name, value in facts.items() if name != "texts"}
     with open_vectors(path, key, width=dim, dtype=np.float32, overwrite=overwrite) as file:
-        texts = file.resume(document.text for document in _documents(work / "documents.jsonl"))
+        file.resume(document.text for document in _documents(work / "documents.jsonl"))
         report("encoding", file.rows, count)
-        while batch := list(islice(texts, block)):
-            vectors, truncated = encode(batch)
-            file.append(batch, vectors, truncated=truncated)
+        left = islice(_documents(work / "documents.jsonl"), file.rows, None)
+        while batch := list(islice(left, block)):
+            notices.named = _namer([document.id for document in batch], first=notices.texts)
+            texts = [document.text for document in batch]
+            vectors, truncated = encode(texts)
+            file.append(texts, vectors, truncated=truncated)
             report("encoding", file.rows, count)
         file.finish()
         write_json(done, {"of": dict(facts), "truncated": file.truncated})
         return file.resumed, file.truncated
+
+
+def _namer(ids: Sequence[str], *, first: int) -> Callable[[int], str]:
+    return lambda place: ids[place - first]
 
 
 def _finished(path: Path, done: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from hpdistill.corpus import Corpus, Split
 from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import RunError, StoreError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
-from hpdistill.progress import Report, silent
+from hpdistill.notices import Notices, noticing, shown
+from hpdistill.progress import Report, caution, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
 from hpdistill.recipe import TeacherRecipe
 from hpdistill.teacher.store import Store, text_hash
@@ -46,6 +47,25 @@ class EmbeddedCorpus:
     """Sentences embedded in this call; the rest was in the store."""
     kept: NDArray[np.bool_] | None = None
     """Training sentences whose vectors are given; None: all."""
+    notices: Notices = field(default_factory=lambda: Notices(told=True))
+    """Of the sentences embedded in this call, by their beginnings."""
+
+    def unread(self, name: str) -> list[str]:
+        """In words, which sentences the encoder read in part or not at all, whenever that was.
+
+        Args:
+            name: Of the encoder.
+        """
+        shards = self.store.shards
+        keys = dict.fromkeys(key for split in self.keys.values() for key in split)
+        of_shards = [shards[key].get("unread", {}) for key in keys]
+        found = Notices(texts=sum(int(shards[key]["shape"][0]) for key in keys))
+        found.cut.add(sum(one.get("cut", 0) for one in of_shards), self.notices.cut.first)
+        found.unknown.add(
+            sum(one.get("unknown", 0) for one in of_shards), self.notices.unknown.first
+        )
+        limit = max((one.get("max_tokens", 0) for one in of_shards), default=0)
+        return found.lines(name, limit or None)
 
     @property
     def seconds(self) -> float:
@@ -133,9 +153,19 @@ def embed_corpus(
         for texts in corpus.chunks(split, recipe.shard_sentences):
             result.keys[split].append(text_hash(texts))
             result.computed += fill(
-                store, texts, load, task=task, before=done, total=total, report=report
+                store,
+                texts,
+                load,
+                task=task,
+                before=done,
+                total=total,
+                notices=result.notices,
+                report=report,
             )
             done += len(texts)
+    if result.computed:
+        for line in result.unread(source.name):
+            caution(line)
     return result
 
 
@@ -230,6 +260,7 @@ def fill(
     task: str,
     before: int = 0,
     total: int,
+    notices: Notices | None = None,
     report: Report = silent,
 ) -> int:
     """Write the shard of one chunk of texts, if it is missing.
@@ -241,6 +272,7 @@ def fill(
         task: What progress is reported of.
         before: Texts of the task that are done.
         total: Texts of the task.
+        notices: Counts, too, what the encoder does not read.
         report: Progress; ends at `before` and these texts.
 
     Returns:
@@ -251,6 +283,7 @@ def fill(
         RunError: The disk is full; finished shards are kept.
     """
     key, missing = text_hash(texts), 0
+    unread: dict[str, int] = {}
     if key not in store:
         known, vectors, seconds = store.gather(texts)
         new = [text for text, there in zip(texts, known, strict=True) if not there]
@@ -258,10 +291,16 @@ def fill(
         if new:
             encoder = load()
             started = time.perf_counter()
-            computed = _embed(encoder, new, task, before + len(texts) - missing, total, report)
+            with noticing(
+                encoder, lambda place: shown(new[place]), to=notices or Notices()
+            ) as found:
+                computed = _embed(encoder, new, task, before + len(texts) - missing, total, report)
             seconds += time.perf_counter() - started
             vectors = _merged(known, vectors, computed)
-        store.write(key, vectors, seconds=seconds, texts=texts)
+            if found.cut.count or found.unknown.count:
+                unread = {"cut": found.cut.count, "unknown": found.unknown.count}
+                unread["max_tokens"] = found.limit or 0
+        store.write(key, vectors, seconds=seconds, texts=texts, unread=unread)
     if missing or before + len(texts) == total:
         # What was there took no time, and would make what is left look short.
         report(task, before + len(texts), total)

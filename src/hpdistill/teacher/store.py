@@ -12,7 +12,7 @@ hashes of single texts give another chunk the vectors of those it shares with th
 corpus that grew, or was cut otherwise, costs its new sentences only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,11 +75,17 @@ class Store:
 
     @property
     def shards(self) -> dict[str, dict[str, Any]]:
-        """Text hash to `file`, `shape`, `sha256` and `seconds`."""
+        """Text hash to `file`, `shape`, `sha256`, `seconds`, and `unread` if texts were."""
         return dict(self._shards)
 
     def write(
-        self, key: str, vectors: Embeddings, *, seconds: float, texts: Sequence[str] = ()
+        self,
+        key: str,
+        vectors: Embeddings,
+        *,
+        seconds: float,
+        texts: Sequence[str] = (),
+        unread: Mapping[str, int] | None = None,
     ) -> None:
         """Add a shard, atomically.
 
@@ -89,6 +95,7 @@ class Store:
                 bfloat16, whose error is 8 times larger than what float16 rounds away.
             seconds: What computing it took; kept for reports.
             texts: Its n texts, for `gather` to find them one by one; without them it cannot.
+            unread: Kept for reports: how many texts the encoder did not read, and why.
         """
         precision = np.float16 if self.encoder["precision"] == "bfloat16" else np.float32
         path = self.directory / f"{key[:32]}.npy"
@@ -96,7 +103,13 @@ class Store:
             np.save(handle, vectors.astype(precision), allow_pickle=False)
         shape = list(vectors.shape)
         digest, took = sha256_file(path), round(seconds, 2)
-        entry = {"file": path.name, "shape": shape, "sha256": digest, "seconds": took}
+        entry: dict[str, Any] = {
+            "file": path.name,
+            "shape": shape,
+            "sha256": digest,
+            "seconds": took,
+            **({"unread": dict(unread)} if unread else {}),
+        }
         if texts:
             hashes_path = path.with_suffix(".texts")
             with atomic_path(hashes_path) as temporary:

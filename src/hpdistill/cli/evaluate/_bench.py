@@ -75,8 +75,8 @@ class Bench:
 
     def _symmetric(self, source: ModelSource) -> Entrant:
         encoder, used, identity = self._open(source, self._computing)
-        documents = self._vectors(encoder, self._task.document_texts, identity, "document")
-        queries = self._vectors(encoder, self._task.query_texts, identity, "query")
+        documents = self._vectors(encoder, identity, "document")
+        queries = self._vectors(encoder, identity, "query")
         return Entrant(
             name=source.name,
             documents=documents.vectors,
@@ -98,8 +98,7 @@ class Bench:
         members, prompts = [], []
         for source in parts.sources:
             encoder, _, identity = self._open(source, computing)
-            texts = self._task.document_texts
-            members.append(self._vectors(encoder, texts, identity, "document"))
+            members.append(self._vectors(encoder, identity, "document"))
             prompts.append(prompt_of(encoder, "document"))
             del encoder  # before the next is loaded
         seconds = sum(member.seconds for member in members)
@@ -125,13 +124,18 @@ class Bench:
                 file.write(np.ascontiguousarray(parts.project(block)).tobytes())
         return np.memmap(path, np.float32, mode="r", shape=shape)
 
-    def _vectors(
-        self, encoder: Encoder, texts: Sequence[str], identity: str, role: Role
-    ) -> CachedVectors:
+    def _vectors(self, encoder: Encoder, identity: str, role: Role) -> CachedVectors:
+        task = self._task
+        texts, ids = (
+            (task.query_texts, task.query_ids)
+            if role == "query"
+            else (task.document_texts, task.document_ids)
+        )
         found = cached_vectors(
             encoder,
             texts,
             identity=identity,
+            ids=ids,
             role=role,
             directory=self._cache,
             report=self._report,

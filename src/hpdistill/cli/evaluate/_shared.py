@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpdistill.encoder import Encoder, Role
+    from hpdistill.notices import Notices
     from hpdistill.progress import Report
     from hpdistill.weights import ModelSource
 
@@ -173,6 +174,22 @@ class _Named:
         self.encode = encoder.encode
         self.encode_query = encoder.encode_query
         self.encode_document = encoder.encode_document
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longer texts are cut to so many tokens."""
+        limit: int | None = getattr(self._encoder, "max_tokens", None)
+        return limit
+
+    @property
+    def notices(self) -> "Notices":
+        """Which texts it did not read."""
+        notices: Notices = self._encoder.notices  # type: ignore[attr-defined]
+        return notices
+
+    @notices.setter
+    def notices(self, notices: "Notices") -> None:
+        self._encoder.notices = notices  # type: ignore[attr-defined]
 
     def prompt(self, role: "Role | None" = None) -> str:
         """What is put before each text of a role."""

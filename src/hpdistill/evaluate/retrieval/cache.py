@@ -18,6 +18,7 @@ from hpdistill.encoder import Embeddings, Encoder, Role, prompt_of
 from hpdistill.errors import RunError
 from hpdistill.evaluate._encode import encode_sentences
 from hpdistill.files import json_hash, make_directory, read_json, sha256_file, text_hash, write_json
+from hpdistill.notices import noticing, shown
 from hpdistill.progress import Report, silent
 from hpdistill.vectorfile import open_vectors
 from hpdistill.weights._fetch import cache_root
@@ -49,6 +50,7 @@ def cached_vectors(
     texts: Sequence[str],
     *,
     identity: str,
+    ids: Sequence[str] | None = None,
     role: Role | None = None,
     directory: Path | None = None,
     report: Report = silent,
@@ -60,6 +62,8 @@ def cached_vectors(
         texts: At least one.
         identity: Everything but the texts that decides the vectors: the hash of the model's weights
             (`Encoder.space`), and the precision and back end that compute them.
+        ids: What to call the texts, should some be longer than the encoder reads, or unknown to
+            it; None: by their beginnings.
         role: What the texts are to a search; None: neither.
         directory: Where the cache lies; None is `vectors` in hpdistill's cache folder
             (`HPDISTILL_CACHE`, or `hpdistill` in the user's).
@@ -90,7 +94,7 @@ def cached_vectors(
                 vectors=_mapped(path), seconds=known["seconds"], from_cache=True, path=path
             )
     make_directory(folder)
-    seconds = _encode(encoder, texts, path, record, facts, role, report)
+    seconds = _encode(encoder, texts, ids, path, record, facts, role, report)
     return CachedVectors(
         vectors=_mapped(path), seconds=seconds, from_cache=False, path=path, note=note
     )
@@ -99,6 +103,7 @@ def cached_vectors(
 def _encode(
     encoder: Encoder,
     texts: Sequence[str],
+    ids: Sequence[str] | None,
     path: Path,
     record: Path,
     key: dict[str, str],
@@ -107,7 +112,15 @@ def _encode(
 ) -> float:
     """Write the vectors; returns the seconds that took, in earlier processes too."""
     encoder.encode(texts[:_WARM_UP])
-    with open_vectors(path, key, width=encoder.dim, dtype=np.float32, overwrite=True) as writer:
+
+    def named(place: int) -> str:
+        place += writer.resumed
+        return shown(texts[place]) if ids is None else ids[place]
+
+    with (
+        open_vectors(path, key, width=encoder.dim, dtype=np.float32, overwrite=True) as writer,
+        noticing(encoder, named),
+    ):
         left = writer.resume(texts)
         seconds = _so_far(record, writer.resumed)
         while block := list(islice(left, _BLOCK)):
