@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--retrieval", type=Path)
     options = parser.parse_args()
-    import hpdistill.baselines  # noqa: F401 - PyTorch: not in the first row
+    import torch
+
+    import hpdistill.baselines  # noqa: F401 - so that its import is not in the first row
 
     for needed in {stand_in.needs for stand_in in load_stand_ins().values()}:
         resolve(needed)
@@ -55,6 +57,7 @@ def main() -> None:
             "cpu_seconds": round(processors() - used, 1),
             "disk_mb": round((size(options.out) - held) / 1e6, 1),
             "model_mb": round(size(Path(row["model"])) / 1e6, 1),
+            "load": round(os.getloadavg()[0], 1),
         }
         kept = ("title", "weights", "tables", "made_s", "average_present", "sts_pairs", "mrr10")
         rows.append({"row": name, **spent, **{key: row[key] for key in kept}})
@@ -63,7 +66,7 @@ def main() -> None:
         write(
             f"reproduce-{options.scale}",
             describe(options),
-            {"notes": result.notes[:3], "load": round(os.getloadavg()[0], 1), "rows": rows},
+            {"threads": torch.get_num_threads(), "notes": result.notes[:3], "rows": rows},
             command=command_without_paths(options),
         )
 
