@@ -81,7 +81,7 @@ def test_the_graph_in_the_runtime(built: Building, case: Case, tmp_path: Path) -
 def break_both(
     monkeypatch: pytest.MonkeyPatch, fault: Callable[[str], str], *, runtime: bool
 ) -> None:
-    """Have our PyTorch path, and if asked the runtime alike, read other texts than they are given."""
+    """Have our PyTorch path, and if asked the runtime alike, read other texts than those given."""
     for owner, name in [(TorchEncoder, "tokenize"), *[(TextTokenizer, "encode")] * runtime]:
         right = getattr(owner, name)
 
