@@ -25,7 +25,7 @@ from ablate import draw, store_of
 
 from hpdistill.cli._shared import progress
 from hpdistill.corpus import Corpus
-from hpdistill.encoder import Embeddings, unit
+from hpdistill.encoder import ByRole, Embeddings, Role, unit
 from hpdistill.evaluate import evaluate_fidelity, evaluate_sts, load_tasks
 from hpdistill.evaluate.retrieval import RetrievalTask, cached_vectors, load_retrieval, score
 from hpdistill.head import ridge
@@ -40,7 +40,7 @@ BLOCK = 256
 FIGURES = {"target": 4, "fidelity": 4, "dev": 2, "tests": 2, "mrr10": 4}
 
 
-class Head:
+class Head(ByRole):
     """Vectors of known texts, made from the student's by a linear map; an Encoder."""
 
     parameters = 0
@@ -56,6 +56,7 @@ class Head:
         batch_size: int = 32,  # noqa: ARG002 - nothing is computed
         normalize: bool = True,  # noqa: ARG002 - they are
         dim: int | None = None,
+        role: Role | None = None,  # noqa: ARG002 - they are of no role
     ) -> Embeddings:
         """Look vectors up, shape (len(texts), dim)."""
         return unit(self._vectors[[self._rows[text] for text in texts]], dim=dim)

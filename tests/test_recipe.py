@@ -52,6 +52,7 @@ CHANGES: dict[str, Any] = {
     "projection.centred": True,
     "projection.whitening": 0.5,
     "projection.fit_sentences": 40_000,
+    "pooling": "cls",
     "head.init": "random",
     "head.ridge_sentences": 500,
     "head.ridge_strength": 0.1,

@@ -1,17 +1,35 @@
 """What everything that turns texts into vectors has in common."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.errors import UsageError
 
-__all__ = ["Embeddings", "Encoder", "check_prefix", "unit"]
+__all__ = [
+    "ByRole",
+    "Embeddings",
+    "Encoder",
+    "Role",
+    "check_prefix",
+    "prompt_for",
+    "prompt_of",
+    "unit",
+]
 
 Embeddings: TypeAlias = NDArray[np.float32]
 """Row-major matrix of shape (sentences, width), float32."""
+
+Role: TypeAlias = Literal["query", "document"]
+"""What a text is to a search; decides which of a model's prompts is put before it."""
+
+_PROMPTS: Mapping[Role, tuple[str, ...]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
+"""Names under which models keep the prompt of a role, the first of them that is there counts."""
 
 
 @runtime_checkable
@@ -53,6 +71,110 @@ class Encoder(Protocol):
             Array of shape (len(texts), dim), float32, rows in the order of `texts`.
         """
         ...
+
+    def encode_query(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+    ) -> Embeddings:
+        """Embed texts that are searched with; as `encode`, with the model's prompt for them."""
+        ...
+
+    def encode_document(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+    ) -> Embeddings:
+        """Embed texts that are searched for; as `encode`, with the model's prompt for them."""
+        ...
+
+
+class _TakesRole(Protocol):
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+        role: Role | None = None,
+    ) -> Embeddings: ...
+
+
+class ByRole:
+    """`encode_query` and `encode_document` of an encoder whose `encode` takes a `role`."""
+
+    def encode_query(
+        self: _TakesRole,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+    ) -> Embeddings:
+        """Embed texts that are searched with; see `hpdistill.encoder.Encoder.encode_query`."""
+        return self.encode(texts, batch_size=batch_size, normalize=normalize, dim=dim, role="query")
+
+    def encode_document(
+        self: _TakesRole,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        dim: int | None = None,
+    ) -> Embeddings:
+        """Embed texts that are searched for; see `hpdistill.encoder.Encoder.encode_document`."""
+        return self.encode(
+            texts, batch_size=batch_size, normalize=normalize, dim=dim, role="document"
+        )
+
+
+def prompt_for(
+    role: Role | None, prompts: Mapping[str, str | None], default_name: str | None
+) -> str:
+    """The prompt that `SentenceTransformer.encode`, `encode_query`, `encode_document` choose.
+
+    Args:
+        role: Of the texts; None: none, as in `encode`.
+        prompts: By name, as a model has them.
+        default_name: Of the prompt where no role asks for another.
+
+    Returns:
+        What is put before each text; may be empty.
+    """
+    # sentence-transformers gives every model these two, empty unless its files say more.
+    known: dict[str, str | None] = {"query": "", "document": "", **prompts}
+    for name in (*(_PROMPTS[role] if role else ()), default_name):
+        if name is not None and name in known:
+            return known[name] or ""
+    return ""
+
+
+def encode_as(
+    encoder: Encoder,
+    texts: Sequence[str],
+    role: Role | None,
+    *,
+    batch_size: int = 32,
+    normalize: bool = True,
+) -> Embeddings:
+    """`encode`, `encode_query` or `encode_document` of an encoder, by a role."""
+    encode = encoder.encode
+    if role is not None:
+        encode = encoder.encode_query if role == "query" else encoder.encode_document
+    return encode(texts, batch_size=batch_size, normalize=normalize)
+
+
+def prompt_of(encoder: object, role: Role | None) -> str:
+    """The prompt that an encoder puts before texts of a role; empty for one that knows none."""
+    prompt = getattr(encoder, "prompt", None)
+    return str(prompt(role)) if callable(prompt) else ""
 
 
 def check_prefix(encoder: Encoder, dim: int | None) -> None:

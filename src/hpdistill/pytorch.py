@@ -1,12 +1,14 @@
 """Sentence-transformers models as encoders: length-sorted batches, bfloat16, any modules.
 
 A model starts with a transformer or, if static, with a table of token vectors; `Intake` is all
-that differs between the two.
+that differs between the two. Token ids are those that sentence-transformers itself makes of a
+text: prompts, limits, and whatever a model says about its tokenizer are read in one place, there.
 """
 
 import copy
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +18,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+)
+from torch import nn
 
-from hpdistill.encoder import Embeddings, check_prefix, unit
+from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, prompt_for, unit
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.progress import Report, silent
+from hpdistill.runtime import NO_LIMIT, Truncation, TruncationWarning
 from hpdistill.weights import ModelSource, resolve
 
 __all__ = [
@@ -31,8 +39,10 @@ __all__ = [
     "best_device",
     "choose_precision",
     "intake_of",
+    "leaves_prompt_out",
     "load_model",
     "pad",
+    "reference_vectors",
 ]
 
 Precision = Literal["float32", "bfloat16"]
@@ -41,6 +51,9 @@ CALIBRATION_ROUNDS = 4
 
 TYPICAL_TOKENS = 32
 """`batch_size` sentences of this many tokens fill a batch; longer sentences share it with fewer."""
+
+TOKENIZED_AT_ONCE = 256
+"""Texts of like length, which are tokenised as a rectangle."""
 
 GPU_BATCHES = 16
 """What fills a CPU leaves a GPU waiting for the next launch: it takes so many times as much."""
@@ -77,7 +90,7 @@ def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(path),
             device=device or best_device(),
             local_files_only=True,
@@ -91,6 +104,33 @@ def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+    _settle_limit(model)
+    return model
+
+
+def _settle_limit(model: SentenceTransformer) -> None:
+    """Lower a limit on length that promises more tokens than there are vectors for positions.
+
+    RoBERTa and its kind count positions from behind the padding id: of 514 rows, 512 are for
+    tokens. sentence-transformers stops with an IndexError at the first text that is longer.
+    """
+    if not isinstance(model[0], Transformer):
+        return
+    rows = _positions(model[0].auto_model)
+    if rows is not None and (model.max_seq_length is None or model.max_seq_length > rows):
+        model.max_seq_length = rows
+
+
+def _positions(backbone: nn.Module) -> int | None:
+    """Tokens for which a backbone has vectors of absolute positions; None: it has no such table."""
+    for module in backbone.modules():
+        for name in ("position_embeddings", "wpe", "embed_positions"):
+            table = getattr(module, name, None)
+            if isinstance(table, nn.Embedding):
+                padding = getattr(module, "padding_idx", None)
+                before = padding + 1 if isinstance(padding, int) else getattr(table, "offset", 0)
+                return int(table.num_embeddings) - int(before)
+    return None
 
 
 class Intake(Protocol):
@@ -101,7 +141,7 @@ class Intake(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longer texts are cut to so many tokens."""
+        """Longer texts are cut to so many tokens; `sys.maxsize` where there is no limit."""
         ...
 
     @property
@@ -109,16 +149,20 @@ class Intake(Protocol):
         """Token id that fills up short rows."""
         ...
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included where the model wants them."""
+    def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
+        """Token ids of each text with the prompt of its role, special tokens included."""
+        ...
+
+    def is_cut(self, text: str, role: Role | None = None) -> bool:
+        """Whether a text of as many tokens as the limit allows has lost some to it."""
         ...
 
     def padded(self, longest: int) -> int:
         """Tokens that each row of a batch is filled up to, by those of its longest row."""
         ...
 
-    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        """Token ids as the features that the model's first module takes, on its device."""
+    def collate(self, rows: Sequence[Sequence[int]], role: Role | None = None) -> dict[str, Any]:
+        """Token ids as the features that the model's modules take, on its device."""
         ...
 
 
@@ -132,17 +176,30 @@ class _TransformerIntake:
 
     @property
     def max_tokens(self) -> int:
-        return int(self._model.max_seq_length or 512)
+        limit = self._model.max_seq_length
+        return int(limit) if limit is not None and limit < NO_LIMIT else sys.maxsize
 
     @property
     def pad_id(self) -> int:
         return int(self._model.tokenizer.pad_token_id or 0)
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self._model.tokenizer(
-            list(texts), truncation=True, max_length=self.max_tokens, return_attention_mask=False
-        )
-        return list(encoded["input_ids"])
+    def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
+        rows: list[list[int]] = [[] for _ in texts]
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), TOKENIZED_AT_ONCE):
+            chosen = order[start : start + TOKENIZED_AT_ONCE]
+            features = self._preprocess([texts[index] for index in chosen], role)
+            mask = features["attention_mask"].bool()
+            lengths = mask.sum(1).tolist()
+            tokens = features["input_ids"][mask].long()  # (of all texts, without padding)
+            self._check_known(tokens)
+            for index, row in zip(chosen, tokens.split(lengths), strict=True):
+                rows[index] = row.tolist()
+        return rows
+
+    def is_cut(self, text: str, role: Role | None = None) -> bool:
+        whole = self._model.tokenizer(_prompt(self._model, role) + text, verbose=False)
+        return len(whole["input_ids"]) > self.max_tokens
 
     def padded(self, longest: int) -> int:
         # Eight lengths an octave. oneDNN compiles kernels for every shape and keeps 1,024 of them:
@@ -151,9 +208,47 @@ class _TransformerIntake:
         step = 1 << max(0, longest.bit_length() - 4)
         return max(longest, min(-(-longest // step) * step, self.max_tokens))
 
-    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    def collate(self, rows: Sequence[Sequence[int]], role: Role | None = None) -> dict[str, Any]:
         features = pad(rows, self.pad_id, self.padded(max(map(len, rows))))
-        return {key: value.to(self._model.device) for key, value in features.items()}
+        if (types := self._token_types(rows, features["input_ids"].shape)) is not None:
+            features["token_type_ids"] = types
+        placed: dict[str, Any] = {
+            key: value.to(self._model.device) for key, value in features.items()
+        }
+        if leaves_prompt_out(self._model) and _prompt(self._model, role):
+            placed["prompt_length"] = self._preprocess([""], role)["prompt_length"]
+        return placed
+
+    def _preprocess(self, texts: list[str], role: Role | None) -> dict[str, Any]:
+        task = {} if role is None else {"task": role}
+        return self._model.preprocess(texts, prompt=_prompt(self._model, role), **task)
+
+    def _check_known(self, tokens: torch.Tensor) -> None:
+        """Refuse tokens that were added to a tokenizer and not to the model.
+
+        Raises:
+            UsageError: Names the first of them.
+        """
+        transformer: Any = self._model[0]
+        known = int(transformer.auto_model.get_input_embeddings().num_embeddings)
+        if tokens.numel() and int(tokens.max()) >= known:
+            token = self._model.tokenizer.convert_ids_to_tokens(int(tokens.max()))
+            raise UsageError(
+                f"a text holds {token!r}, token {int(tokens.max()):,} of the tokenizer; the model "
+                f"has vectors for {known:,} only"
+            )
+
+    def _token_types(self, rows: Sequence[Sequence[int]], shape: torch.Size) -> torch.Tensor | None:
+        """Types of tokens where they are not all 0, as those of XLNet's closing token."""
+        if "token_type_ids" not in self._model.tokenizer.model_input_names:
+            return None
+        alone = self._model.tokenizer("")["token_type_ids"]
+        if not any(alone):
+            return None
+        types = torch.zeros(shape, dtype=torch.int64)
+        for index, row in enumerate(rows):
+            types[index, len(row) - len(alone) : len(row)] = torch.tensor(alone)
+        return types
 
 
 class _StaticIntake:
@@ -167,16 +262,29 @@ class _StaticIntake:
 
     @property
     def max_tokens(self) -> int:
-        return sys.maxsize
+        return int((self._model.tokenizer.truncation or {}).get("max_length", sys.maxsize))
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._model.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
+        prompt = _prompt(self._model, role)
+        encodings = self._model.tokenizer.encode_batch(
+            [prompt + text for text in texts], add_special_tokens=False
+        )
         return [encoding.ids for encoding in encodings]
+
+    def is_cut(self, text: str, role: Role | None = None) -> bool:
+        encoded = self._model.tokenizer.encode(
+            _prompt(self._model, role) + text, add_special_tokens=False
+        )
+        return bool(encoded.overflowing)
 
     def padded(self, longest: int) -> int:
         return longest
 
-    def collate(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    def collate(
+        self,
+        rows: Sequence[Sequence[int]],
+        role: Role | None = None,  # noqa: ARG002 - a mean of all tokens
+    ) -> dict[str, Any]:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         ids = np.fromiter((token for row in rows for token in row), np.int64, lengths.sum())
         offsets = np.cumsum(lengths) - lengths
@@ -185,6 +293,20 @@ class _StaticIntake:
             "input_ids": torch.from_numpy(ids).to(device),
             "offsets": torch.from_numpy(offsets).to(device),
         }
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    # The tokenizers library refuses lone surrogates, which JSON and file names can smuggle in.
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+
+def _prompt(model: SentenceTransformer, role: Role | None) -> str:
+    return prompt_for(role, model.prompts, model.default_prompt_name)
+
+
+def leaves_prompt_out(model: SentenceTransformer) -> bool:
+    """Whether the tokens of a prompt are read, but not pooled."""
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
 
 
 def intake_of(model: SentenceTransformer) -> Intake:
@@ -258,17 +380,22 @@ class Calibration:
         return asdict(self)
 
 
-class TorchEncoder:
+class TorchEncoder(ByRole):
     """A sentence-transformers model that satisfies the Encoder protocol.
 
-    Against `SentenceTransformer.encode` it sorts over all texts instead of within a call's
-    batches of equal count, fills batches by tokens, and can compute in bfloat16.
+    Its vectors are those of `SentenceTransformer.encode`. It fills batches by tokens instead of
+    with an equal count of texts, and can compute in bfloat16.
+
+    Attributes:
+        model: The model itself.
+        truncated: How many texts were cut so far.
     """
 
     def __init__(
         self, model: SentenceTransformer, *, name: str, precision: Precision = "float32"
     ) -> None:
         self.model = model.eval()
+        self.truncated = 0
         self._name = name
         self.set_precision(precision)
 
@@ -331,6 +458,8 @@ class TorchEncoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
+        truncation: Truncation = "ignore",
         advance: Callable[[int], None] | None = None,
     ) -> Embeddings:
         """Embed texts; see `hpdistill.encoder.Encoder.encode`.
@@ -340,18 +469,23 @@ class TorchEncoder:
             batch_size: Sentences of 32 tokens that fill a batch; on a GPU, 16 times as many.
             normalize: Scale each vector to length 1 (after cutting it to `dim`).
             dim: Keep only the first `dim` numbers of each vector.
+            role: What the texts are to a search; None: neither, as in `SentenceTransformer.encode`.
+            truncation: What to do about texts longer than `max_tokens`: cut them and `warn`
+                (TruncationWarning), cut them and say nothing, or raise an error.
             advance: Called with the number of texts finished after each batch.
 
         Returns:
             Array of shape (len(texts), dim), float32.
 
         Raises:
-            UsageError: `dim` is not between 1 and the width.
+            UsageError: `dim` is not between 1 and the width; a text is too long, if that is to be
+                an error, or holds a token that the model has no vector for.
         """
         check_prefix(self, dim)
         intake = intake_of(self.model)
         vectors = np.empty((len(texts), self.dim), np.float32)
-        ids = self.tokenize(texts)
+        ids = self.tokenize(texts, role)
+        self._note_cut(_clean(texts), ids, role, truncation)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
         budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
         start = 0
@@ -359,9 +493,10 @@ class TorchEncoder:
             while start < len(order):
                 count = rows_that_fit(intake, len(ids[order[start]]), budget)
                 batch = order[start : start + count]
-                features = intake.collate([ids[index] for index in batch])
-                output = self.model(features)["sentence_embedding"]
-                vectors[batch] = output.float().cpu().numpy()
+                features = intake.collate([ids[index] for index in batch], role)
+                output = self.model(features)["sentence_embedding"]  # (B, width)
+                # A model may say that no more than its first numbers are meant.
+                vectors[batch] = output[:, : self.dim].float().cpu().numpy()
                 start += count
                 if advance is not None:
                     advance(len(batch))
@@ -374,14 +509,61 @@ class TorchEncoder:
         """Token id that fills up short rows."""
         return intake_of(self.model).pad_id
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with the model's default prompt and its special tokens if any."""
+    def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
+        """Token ids of each text, with the prompt of its role and special tokens if any."""
         if not texts:
             return []
-        prompt = self.model.prompts.get(self.model.default_prompt_name or "") or ""
-        # The tokenizers library refuses lone surrogates, which JSON and file names can smuggle in.
-        clean = [(prompt + text).encode("utf-8", "replace").decode("utf-8") for text in texts]
-        return intake_of(self.model).tokenize(clean)
+        return intake_of(self.model).tokenize(_clean(texts), role)
+
+    def prompt(self, role: Role | None = None) -> str:
+        """What is put before each text of a role."""
+        return _prompt(self.model, role)
+
+    def _note_cut(
+        self,
+        texts: Sequence[str],
+        rows: Sequence[Sequence[int]],
+        role: Role | None,
+        truncation: Truncation,
+    ) -> None:
+        intake = intake_of(self.model)
+        limit = intake.max_tokens
+        cut = [
+            index
+            for index, row in enumerate(rows)
+            if len(row) >= limit and intake.is_cut(texts[index], role)
+        ]
+        if not cut:
+            return
+        self.truncated += len(cut)
+        warning = TruncationWarning.of(self.name, cut, total=len(texts), limit=limit)
+        if truncation == "error":
+            raise UsageError(str(warning))
+        if truncation == "warn":
+            warnings.warn(warning, stacklevel=3)
+
+
+def reference_vectors(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    role: Role | None = None,
+    *,
+    batch_size: int = 32,
+) -> Embeddings:
+    """What sentence-transformers itself makes of texts, by nothing of ours.
+
+    Args:
+        model: Its model.
+        texts: Any number of strings.
+        role: `encode_query` and `encode_document`, or None: `encode`.
+        batch_size: Texts at once.
+
+    Returns:
+        Shape (len(texts), width), float32, of whatever length the model gives them.
+    """
+    chosen = "encode" if role is None else f"encode_{role}"
+    vectors = getattr(model, chosen)(list(texts), batch_size=batch_size, show_progress_bar=False)
+    return np.asarray(vectors, np.float32)
 
 
 def choose_precision(encoder: TorchEncoder, sample: Sequence[str]) -> Calibration | None:

@@ -1,11 +1,11 @@
-"""The student: a compact backbone, mean pooling, a dense head to k, normalisation.
+"""The student: a compact backbone, its own pooling, a dense head to k, normalisation.
 
 Or, if static, a table of token vectors and normalisation; see `hpdistill.static`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from hpdistill.files import read_json, write_json
 from hpdistill.head import ridge, rotated_pca
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder, best_device, load_model
-from hpdistill.recipe import HeadRecipe, StudentSpec
+from hpdistill.recipe import HeadRecipe, PoolingMode, StudentSpec
+from hpdistill.runtime import NO_LIMIT
 from hpdistill.shape import reshape
 from hpdistill.weights import ModelSource, resolve
 
@@ -51,12 +52,28 @@ __all__ = [
 ACTIVATIONS: dict[str, type[nn.Module]] = {"identity": nn.Identity, "tanh": nn.Tanh}
 
 LEGACY_TYPES = {
-    "Transformer": "sentence_transformers.models.Transformer",
-    "Pooling": "sentence_transformers.models.Pooling",
-    "Dense": "sentence_transformers.models.Dense",
-    "Normalize": "sentence_transformers.models.Normalize",
-    "StaticEmbedding": "sentence_transformers.models.StaticEmbedding",
+    kind: f"sentence_transformers.models.{kind}"
+    for kind in (
+        "Transformer",
+        "Pooling",
+        "Dense",
+        "Dropout",
+        "LayerNorm",
+        "Normalize",
+        "StaticEmbedding",
+        "WeightedLayerPooling",
+    )
 }
+
+LEGACY_POOLING: dict[PoolingMode, str] = {
+    "cls": "cls_token",
+    "max": "max_tokens",
+    "mean": "mean_tokens",
+    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "weightedmean": "weightedmean_tokens",
+    "lasttoken": "lasttoken",
+}
+"""Keys of sentence-transformers 2 to 5, in the order in which they lay several side by side."""
 
 
 def is_sentence_encoder(source: ModelSource) -> bool:
@@ -70,7 +87,7 @@ def build_student(
     head: HeadRecipe,
     *,
     seed: int,
-    pooling: Literal["mean", "cls"] = "mean",
+    pooling: PoolingMode | None = None,
     texts: Sequence[str] = (),
     report: Report = silent,
 ) -> SentenceTransformer:
@@ -81,7 +98,8 @@ def build_student(
         dim: Width k of its embeddings; None: no head, but the backbone's own width.
         head: Activation of the head.
         seed: Of the random head.
-        pooling: Of the tokens' vectors: their mean, or that of the first token.
+        pooling: How tokens' vectors become one; None: as in the model, which is what its layers
+            were trained for. A bare backbone has the mean, or the last token if it is a decoder.
         texts: A sample of the corpus; only a shape needs it.
         report: Progress.
 
@@ -94,13 +112,27 @@ def build_student(
     if parsed.shape is not None:
         reshape(model, parsed.shape, texts, seed=seed, report=report)
     transformer = _transformer(model)
-    width = transformer.get_embedding_dimension()
     torch.manual_seed(seed)
-    pooled = [transformer, Pooling(width, pooling_mode=pooling)]
+    pool = _pooling(model, pooling, transformer.get_embedding_dimension())
     if dim is None:
-        return assemble(model, [*pooled, Normalize()])
-    dense = Dense(width, dim, bias=True, activation_function=ACTIVATIONS[head.activation]())
-    return assemble(model, [*pooled, dense, Normalize()])
+        return assemble(model, [transformer, pool, Normalize()])
+    dense = Dense(
+        pool.get_embedding_dimension(),
+        dim,
+        bias=True,
+        activation_function=ACTIVATIONS[head.activation](),
+    )
+    return assemble(model, [transformer, pool, dense, Normalize()])
+
+
+def _pooling(model: SentenceTransformer, chosen: PoolingMode | None, width: int) -> Pooling:
+    own = next((module for module in model if isinstance(module, Pooling)), None)
+    pool: Pooling = Pooling(
+        width,
+        pooling_mode=chosen or (own.pooling_mode if own else "mean"),
+        include_prompt=own.include_prompt if own else True,
+    )
+    return pool
 
 
 def check_student(spec: str, dim: int | None, *, report: Report = silent) -> None:
@@ -266,12 +298,21 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
     """
     student.save(str(directory), create_model_card=False, safe_serialization=True)
     modules = read_json(directory / "modules.json")
-    for module in modules:
-        kind = module["type"].rpartition(".")[2]
+    for module, entry in zip(student, modules, strict=True):
+        kind = entry["type"].rpartition(".")[2]
         if kind not in LEGACY_TYPES:
-            raise WeightsError(f"a student has no module of type {kind}")
-        module["type"] = LEGACY_TYPES[kind]
-        module["name"] = str(module["idx"])
+            raise WeightsError(f"a model with a module of type {kind} cannot be written")
+        entry["name"] = str(entry["idx"])
+        if isinstance(module, Pooling):
+            config = legacy_pooling(module)
+        elif isinstance(module, Dense):
+            config = _legacy_dense(module)
+        else:
+            entry["type"] = LEGACY_TYPES[kind]
+            continue
+        if config is not None:
+            entry["type"] = LEGACY_TYPES[kind]
+            write_json(directory / entry["path"] / "config.json", config)
     if is_static(student):
         # Releases 3 to 5 take a first module without a folder for a transformer.
         modules[0]["path"] = "0_StaticEmbedding"
@@ -279,39 +320,47 @@ def save_student(student: SentenceTransformer, directory: Path) -> None:
         for name in ("model.safetensors", "tokenizer.json"):
             (directory / name).rename(directory / modules[0]["path"] / name)
     else:
-        for module, entry in zip(student, modules, strict=True):
-            if isinstance(module, Pooling):
-                write_json(directory / entry["path"] / "config.json", legacy_pooling(module))
-            elif isinstance(module, Dense):
-                write_json(directory / entry["path"] / "config.json", _legacy_dense(module))
-        lower = bool(getattr(student[0], "do_lower_case", False))
-        length = {"max_seq_length": student.max_seq_length, "do_lower_case": lower}
-        write_json(directory / "sentence_bert_config.json", length)
+        write_json(directory / "sentence_bert_config.json", _legacy_transformer(student))
     write_json(directory / "modules.json", modules)
 
 
-def legacy_pooling(pooling: Pooling) -> dict[str, int | bool]:
-    """Configuration of a pooling, as sentence-transformers 2 to 5 wrote it."""
-    keys = {
-        "cls": "cls_token",
-        "mean": "mean_tokens",
-        "max": "max_tokens",
-        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-        "weightedmean": "weightedmean_tokens",
-        "lasttoken": "lasttoken",
+def _legacy_transformer(student: SentenceTransformer) -> dict[str, Any]:
+    """Settings of a transformer that all releases read, and those of its own it cannot do without.
+
+    What a tokenizer was told when it was loaded is in its own files since.
+    """
+    transformer = _transformer(student)
+    limit = student.max_seq_length
+    settings: dict[str, Any] = {
+        "max_seq_length": limit if limit is not None and limit < NO_LIMIT else None,
+        "do_lower_case": bool(getattr(transformer, "do_lower_case", False)),
     }
+    if "message" in transformer.modality_config or transformer.processing_kwargs:
+        settings |= transformer.get_config_dict()
+    return settings
+
+
+def legacy_pooling(pooling: Pooling) -> dict[str, int | bool] | None:
+    """Configuration of a pooling, as sentence-transformers 2 to 5 wrote it.
+
+    None: it lays several poolings side by side in an order that this form cannot say.
+    """
     modes = pooling.pooling_mode
-    chosen = (modes,) if isinstance(modes, str) else modes
+    chosen = (modes,) if isinstance(modes, str) else tuple(modes)
+    if chosen != tuple(mode for mode in LEGACY_POOLING if mode in chosen):
+        return None
     return {
         "word_embedding_dimension": pooling.embedding_dimension,
-        **{f"pooling_mode_{key}": mode in chosen for mode, key in keys.items()},
+        **{f"pooling_mode_{key}": mode in chosen for mode, key in LEGACY_POOLING.items()},
         "include_prompt": pooling.include_prompt,
     }
 
 
-def _legacy_dense(dense: Dense) -> dict[str, Any]:
-    if dense.use_residual:
-        raise WeightsError("a student has no dense layer with a residual connection")
+def _legacy_dense(dense: Dense) -> dict[str, Any] | None:
+    """Configuration of a dense layer as releases 2 to 5 wrote it; None: they do not know such."""
+    places = {dense.module_input_name, dense.module_output_name}
+    if getattr(dense, "use_residual", False) or places != {"sentence_embedding"}:
+        return None
     activation = type(dense.activation_function)
     return {
         "in_features": dense.in_features,
@@ -322,8 +371,13 @@ def _legacy_dense(dense: Dense) -> dict[str, Any]:
 
 
 def assemble(model: SentenceTransformer, modules: list[nn.Module]) -> SentenceTransformer:
-    """Other modules in the place of a model's own, on its device, with its longest text."""
-    assembled = SentenceTransformer(modules=modules, device=str(model.device))
+    """Other modules in the place of a model's own, on its device, with its limit and prompts."""
+    assembled = SentenceTransformer(
+        modules=modules,
+        device=str(model.device),
+        prompts={name: prompt or "" for name, prompt in model.prompts.items()},
+        default_prompt_name=model.default_prompt_name,
+    )
     assembled.max_seq_length = model.max_seq_length
     return assembled
 

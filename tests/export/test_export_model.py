@@ -22,6 +22,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from tokenizers import Tokenizer
 
+from hpdistill.encoder import unit
 from hpdistill.errors import CorpusError, ExportError, RunError, UsageError, WeightsError
 from hpdistill.export import export_model
 from hpdistill.export import model as export_module
@@ -222,13 +223,26 @@ def test_a_model_that_gives_nan_is_told_from_one_that_cannot_be_exported(
 
 
 def test_a_fault_of_the_model_is_not_told_of_its_copy(model: Path, texts: list[str]) -> None:
-    # PyTorch makes do with a vocabulary; the runtime, which tries the copy, does not.
+    # PyTorch does not read it; the runtime, which tries the copy, does.
+    (model / "hpd.json").write_text("{")
+    with pytest.raises(WeightsError, match=re.escape(f"{model / 'hpd.json'} is damaged")):
+        export_model(model, texts)
+
+
+def test_a_tokenizer_of_a_vocabulary_alone_is_written_beside_the_graph(
+    model: Path, texts: list[str]
+) -> None:
     words = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
     (model / "tokenizer.json").unlink()
     (model / "vocab.txt").write_text("\n".join(words))
     (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    with pytest.raises(WeightsError, match=re.escape(f"{model / 'tokenizer.json'} is missing")):
-        export_model(model, texts)
+    export_model(model, texts, precisions=["float32"])
+    reference = load_model(model).encode(texts)
+    with Encoder.load(model, precision="float32") as encoder:
+        assert (np.einsum("nd,nd->n", encoder.encode(texts), unit(reference)) > 0.99999).all()
+    (model / "onnx" / "tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsError, match="not the file that was exported"):
+        Encoder.load(model)
 
 
 def test_int8_outside_tolerance_is_refused_and_float32_stays(

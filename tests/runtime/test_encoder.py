@@ -319,12 +319,12 @@ def test_a_failure_in_a_worker_is_raised_and_leaves_the_encoder_usable(
     calls = 0
     run = _graph.Graph._run
 
-    def fail(self: _graph.Graph, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def fail(self: _graph.Graph, *inputs: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise MemoryError("no room")
-        return run(self, ids, mask)
+        return run(self, *inputs)
 
     monkeypatch.setattr(_graph.Graph, "_run", fail)
     with pytest.raises(MemoryError, match="no room"):

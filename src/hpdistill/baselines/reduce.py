@@ -299,8 +299,4 @@ def _behind(base: SentenceTransformer, projection: Projection) -> SentenceTransf
         if projection.centred:
             shift = projection.components.astype(np.float64) @ projection.mean
             dense.linear.bias.copy_(torch.from_numpy(-shift))
-    reduced = assemble(base, [*modules, dense, Normalize()])
-    # Before each text, as the embeddings were computed.
-    reduced.prompts = dict(base.prompts)
-    reduced.default_prompt_name = base.default_prompt_name
-    return reduced
+    return assemble(base, [*modules, dense, Normalize()])

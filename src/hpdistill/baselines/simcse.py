@@ -18,7 +18,7 @@ from torch import nn
 
 from hpdistill.baselines.contrast import Contrast
 from hpdistill.corpus import content_hashes, excluded_keys, read_clean_counting, read_triplets
-from hpdistill.encoder import Embeddings, check_prefix, unit
+from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, unit
 from hpdistill.errors import UsageError
 from hpdistill.evaluate import DEV_TASK, StsData, evaluate_sts, load_tasks
 from hpdistill.files import atomic_directory, json_hash, write_json
@@ -269,7 +269,7 @@ class _Run:
             write_json(temporary / "hpd.json", description)
 
 
-class _Embedder:
+class _Embedder(ByRole):
     """A model in training as an encoder, at the speed of its training."""
 
     def __init__(self, model: SentenceTransformer, bfloat16: bool) -> None:
@@ -286,6 +286,7 @@ class _Embedder:
         batch_size: int = 32,  # noqa: ARG002
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,  # noqa: ARG002 - it is measured as it is trained, without one
     ) -> Embeddings:
         """Embed texts; see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)

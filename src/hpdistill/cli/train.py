@@ -45,7 +45,10 @@ def simcse(
     dim: Annotated[
         int | None, typer.Option(help="End with a trained projection to so many numbers.")
     ] = None,
-    pooling: Annotated[str, typer.Option(help="mean or cls.")] = "mean",
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="Of tokens: mean, cls, lasttoken, ... [default: the model's own]"),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Cosines are divided by it.")] = 0.05,
     epochs: Annotated[
         float | None, typer.Option(help="Passes. [default: 3; unsupervised: 1]")

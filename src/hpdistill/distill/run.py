@@ -47,7 +47,7 @@ ROWS = 2
 TOLD_APART = 4
 """Sentences whose vectors tell encoders apart."""
 
-CODE = 8
+CODE = 9
 """Raised when a stage computes something else from the same inputs: old stages are then redone."""
 
 

@@ -144,7 +144,13 @@ def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) 
     wanted = evenly(corpus.count("train"), recipe.head.ridge_sentences)
     sample = list(compress(chain.from_iterable(corpus.chunks("train", 8192)), wanted))
     student = build_student(
-        recipe.student, recipe.dim, recipe.head, seed=recipe.seed, texts=sample, report=report
+        recipe.student,
+        recipe.dim,
+        recipe.head,
+        seed=recipe.seed,
+        pooling=recipe.pooling,
+        texts=sample,
+        report=report,
     )
     pooled = pooled_backbone(student, sample, report=report)
     if recipe.head.init != "random":

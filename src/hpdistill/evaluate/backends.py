@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpdistill.encoder import Embeddings, unit
+from hpdistill.encoder import ByRole, Embeddings, Role, unit
 from hpdistill.errors import HpdError
 from hpdistill.evaluate._worker import Loaded
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from hpdistill.pytorch import Precision
 
 __all__ = ["DEFAULT_BACKENDS", "Backend", "load_backend", "missing"]
-
-_LIMITLESS = 10**6
-"""Token limits above this are a way to say that there is none."""
 
 
 class Backend(StrEnum):
@@ -143,7 +140,7 @@ def _load_torch(backend: Backend, name: str, path: Path, threads: int) -> Loaded
     )
 
 
-class _Plain:
+class _Plain(ByRole):
     """`SentenceTransformer.encode` itself as an Encoder."""
 
     def __init__(self, model: "SentenceTransformer", like: Any) -> None:  # noqa: ANN401 - TorchEncoder
@@ -159,16 +156,19 @@ class _Plain:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
     ) -> Embeddings:
         """As `hpdistill.encoder.Encoder.encode`."""
-        vectors: Embeddings = self._model.encode(
-            list(texts), batch_size=batch_size, show_progress_bar=False
-        )
+        from hpdistill.pytorch import reference_vectors
+
+        vectors = reference_vectors(self._model, texts, role, batch_size=batch_size)
         return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
 
 
 def _limit(tokens: int | None) -> int | None:
-    return int(tokens) if tokens is not None and tokens < _LIMITLESS else None
+    from hpdistill.runtime import NO_LIMIT
+
+    return int(tokens) if tokens is not None and tokens < NO_LIMIT else None
 
 
 def _weight_files(path: Path) -> list[Path]:

@@ -3,11 +3,15 @@
 import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
+import onnx
 import torch
+from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     Dense,
+    Dropout,
     LayerNorm,
     Normalize,
     Pooling,
@@ -16,14 +20,16 @@ from sentence_transformers.sentence_transformer.modules import (
 from torch import nn
 
 from hpdistill.errors import ExportError
+from hpdistill.pytorch import leaves_prompt_out
+from hpdistill.runtime import PROMPT_LENGTH
 
-__all__ = ["OPSET", "OUTPUTS", "write_graph"]
+__all__ = ["OPSET", "OUTPUTS", "check_exportable", "write_graph"]
 
 OPSET = 17
 OUTPUTS = ("last_hidden_state", "sentence_embedding")
 """Names that servers look for: the second is what they take instead of pooling themselves."""
 
-_AFTER_TRANSFORMER = (Pooling, Dense, LayerNorm, Normalize, nn.Dropout)
+_AFTER_TRANSFORMER = (Pooling, Dense, Dropout, LayerNorm, Normalize)
 
 
 class _Pipeline(nn.Module):
@@ -36,26 +42,25 @@ class _Pipeline(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features: dict[str, torch.Tensor] = dict(zip(self.inputs, tensors, strict=True))
+        prompt_length = features.pop(PROMPT_LENGTH, None)
         for index, stage in enumerate(self.stages):
             features = stage(features)
             if index == 0:
-                tokens = features["token_embeddings"]  # (batch, length, width)
-        return tokens, features["sentence_embedding"]  # (batch, dim)
+                tokens = features["token_embeddings"]  # (B, T, width)
+                if prompt_length is not None:
+                    # Rows are padded behind their tokens, so a prompt is the first of them.
+                    place = features["attention_mask"].cumsum(1)  # (B, T), from 1
+                    features["attention_mask"] = (place > prompt_length) * features[
+                        "attention_mask"
+                    ]
+        return tokens, features["sentence_embedding"]  # (B, dim)
 
 
-def write_graph(model: SentenceTransformer, path: Path) -> None:
-    """Write transformer, pooling, head and normalisation as one float32 graph.
-
-    Inputs `input_ids`, `attention_mask` and, where the model takes it, `token_type_ids`: int64
-    of shape (batch, length), both dynamic. Outputs `last_hidden_state` (batch, length, width)
-    and `sentence_embedding` (batch, dim), float32.
-
-    Args:
-        model: On the CPU, in float32; its attention is switched to the explicit form.
-        path: Of the graph, weights included.
+def check_exportable(model: SentenceTransformer) -> None:
+    """Refuse a model that has no place in such a graph, before anything is computed.
 
     Raises:
-        ExportError: A module that has no place in such a graph, or PyTorch cannot trace it.
+        ExportError: Names what it is.
     """
     transformer = model[0]
     others = [type(module).__name__ for module in list(model)[1:]]
@@ -64,20 +69,68 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
     ):
         raise ExportError(
             f"cannot export a model of {', '.join([type(transformer).__name__, *others])}; "
-            "allowed: Transformer, Pooling, then any of Dense, LayerNorm, Normalize"
+            "allowed: Transformer, Pooling, then any of Dense, Dropout, LayerNorm, Normalize"
         )
-    backbone = transformer.auto_model
+    if "message" in transformer.modality_config:
+        raise ExportError(
+            "cannot export a model that reads its texts through a chat template",
+            hint="It runs with PyTorch: `hpd eval --backend torch`.",
+        )
+    if "token_type_ids" in model.tokenizer.model_input_names and any(
+        model.tokenizer("")["token_type_ids"]
+    ):
+        raise ExportError(
+            f"cannot export a {type(transformer.auto_model).__name__}: its special tokens are of "
+            "types of their own, which graphs are not given"
+        )
+    for module in model:
+        if (
+            isinstance(module, Pooling)
+            and not module.include_prompt
+            and "weightedmean" in module.pooling_mode
+        ):
+            raise ExportError(
+                "cannot export a weighted mean that leaves the prompt out (include_prompt is false)"
+            )
+
+
+def write_graph(model: SentenceTransformer, path: Path) -> None:
+    """Write transformer, pooling, head and normalisation as one float32 graph.
+
+    Inputs `input_ids`, `attention_mask` and, where the model takes it, `token_type_ids`: int64
+    of shape (batch, length), both dynamic. Where pooling leaves prompts out, also
+    `prompt_length`, int64 of no dimension, which may be left out and is then 0. Outputs
+    `last_hidden_state` (batch, length, width) and `sentence_embedding` (batch, dim), float32.
+
+    Args:
+        model: Passed `check_exportable`; on the CPU, in float32; its attention is switched to the
+            explicit form.
+        path: Of the graph, weights included.
+
+    Raises:
+        ExportError: A module that has no place in such a graph, or PyTorch cannot trace it.
+    """
+    check_exportable(model)
+    transformer = model[0]
+    backbone: Any = transformer.auto_model
     # ONNX Runtime recognises attention that is written out, and fuses it when it loads.
     backbone.set_attn_implementation("eager")
     taken = inspect.signature(backbone.forward).parameters
     wanted = ("input_ids", "attention_mask", "token_type_ids")
     known = model.tokenizer.model_input_names
     inputs = tuple(name for name in wanted if name in known and name in taken)
+    axes = {name: {0: "batch", 1: "length"} for name in (*inputs, OUTPUTS[0])}
+    if leaves_prompt_out(model):
+        inputs = (*inputs, PROMPT_LENGTH)
     ids = torch.full((2, 7), int(model.tokenizer.unk_token_id or 0))
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0  # a padded row, so that nothing is traced as if there were none
-    examples = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    axes = {name: {0: "batch", 1: "length"} for name in (*inputs, OUTPUTS[0])}
+    examples = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "token_type_ids": torch.zeros_like(ids),
+        PROMPT_LENGTH: torch.tensor(2),
+    }
     with warnings.catch_warnings():
         # The tracing exporter warns of itself and of every shape it looks at; the parity
         # report, on sentences of many lengths, is what tells whether it went well.
@@ -97,3 +150,10 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
         except (RuntimeError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ExportError(f"PyTorch cannot export this model: {reason}") from error
+    if PROMPT_LENGTH in inputs:
+        # An input with a value of its own need not be given: to other loaders it is not there.
+        graph = onnx.load(str(path))
+        graph.graph.initializer.append(
+            numpy_helper.from_array(torch.tensor(0).numpy(), PROMPT_LENGTH)
+        )
+        onnx.save(graph, str(path))

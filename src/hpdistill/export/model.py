@@ -15,11 +15,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
-from hpdistill.encoder import Embeddings, Encoder, unit
+from hpdistill.encoder import Embeddings, Encoder, Role, unit
 from hpdistill.errors import CorpusError, ExportError, RunError, UsageError, WeightsError
 from hpdistill.evaluate import StsData, evaluate_sts, sentences_per_second
-from hpdistill.export.graph import OPSET, write_graph
+from hpdistill.export.graph import OPSET, check_exportable, write_graph
 from hpdistill.export.int8 import METHODS, int8_file_name
 from hpdistill.export.static import write_static_int8
 from hpdistill.files import (
@@ -33,8 +34,8 @@ from hpdistill.files import (
 )
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
-from hpdistill.pytorch import TorchEncoder, load_model, pad
-from hpdistill.runtime import RANGES, STATIC_INT8
+from hpdistill.pytorch import TorchEncoder, load_model, pad, reference_vectors
+from hpdistill.runtime import MADE_TOKENIZER, NO_LIMIT, RANGES, STATIC_INT8
 from hpdistill.runtime import Encoder as Runtime
 from hpdistill.runtime.vectors import fit_ranges
 from hpdistill.student import is_static
@@ -49,6 +50,8 @@ PARITY_SENTENCES = 1000
 """On which a graph is compared with its model, at most."""
 TIMED_SENTENCES = 256
 TIMED_ROUNDS = 3
+PROBED_TOKENS = 1024
+"""Up to which the limit of a model is tried out; a text of twice as many words goes beyond it."""
 CALIBRATION_BATCHES = 16
 CALIBRATION_BATCH = 32
 
@@ -114,6 +117,8 @@ def export_model(
         raise UsageError(f"{out} exists; --out must name a new directory")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
+    if not is_static(model.model):
+        check_exportable(model.model)
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:
         # Built beside what the runtime needs of the model, so that what is compared and timed
         # is what users will load; put in place only when it has passed.
@@ -164,24 +169,33 @@ class _Trial:
         (self.stage / "onnx").mkdir(exist_ok=True)
         self._progress("exporting", 0)
         if not is_static(self.model.model):
+            # First, because the graph's attention is written out in the model itself.
+            self.reference = self._reference(self.sentences)
             write_graph(self.model.model, self.stage / "onnx" / "model.onnx")
             self.files["float32"] = "model.onnx"
+            self._keep_tokenizer()
+        else:
+            self.reference = self._reference(self.sentences)
         self._describe()
         self._progress("exporting", 1)
-        self.reference = self.model.encode(self.sentences)
         if bad := int((~np.isfinite(self.reference).all(axis=1)).sum()):
             raise ExportError(
                 f"{self.model.name} gives NaN for {bad:,} of {len(self.sentences):,} sentences",
                 hint="Its weights are damaged, or its training diverged; nothing was written.",
             )
+        mean, least = _agreement(self.model.encode(self.sentences), self.reference)
         torch_row = {"precision": "float32", "backend": "torch", "method": None}
-        scores = {"cosine_mean": 1.0, "cosine_min": 1.0, "sts_dev": self._dev(self.model)}
+        scores = {"cosine_mean": mean, "cosine_min": least, "sts_dev": self._dev(self.model)}
         self.rows = [{**torch_row, **scores, "file_mb": None}]
-        row = self._compare("float32", None)
-        failure = _outside(row)
-        if failure:
+        if failure := _outside(self.rows[0]):
             raise ExportError(
-                f"the float32 graph disagrees with its PyTorch model: {failure}",
+                f"the model run by hpdistill disagrees with SentenceTransformer.encode: {failure}",
+                hint="This model cannot be read faithfully; nothing was written.",
+            )
+        row = self._compare("float32", None)
+        if failure := _outside(row) or self._strays():
+            raise ExportError(
+                f"the float32 graph disagrees with SentenceTransformer.encode: {failure}",
                 hint="This architecture cannot be exported faithfully; nothing was written.",
             )
         self.rows.append(row)
@@ -194,6 +208,40 @@ class _Trial:
             fastest = max(self.rows[1:], key=lambda row: row["sentences_per_second"])
             self.default = fastest["precision"]
         self._describe()
+
+    def _reference(self, texts: Sequence[str], role: Role | None = None) -> Embeddings:
+        return unit(reference_vectors(self.model.model, texts, role))
+
+    def _strays(self) -> str:
+        """How the float32 graph strays on short and long texts, and in a role; empty: it does not.
+
+        Where it would, most do it for a reason that no sentence of middle length shows: a limit,
+        an empty text, a prompt.
+        """
+        texts = _probes(self.sentences, self.model.max_tokens)
+        plain = self.model.prompt()
+        every: tuple[Role, ...] = ("query", "document")
+        roles = [None, *(role for role in every if self.model.prompt(role) != plain)]
+        with self._load("float32") as encoder:
+            for role in roles:
+                found = encoder.encode(texts, role=role, truncation="ignore")
+                mean, least = _agreement(found, self._reference(texts, role))
+                row = {"precision": "float32", "cosine_mean": mean, "cosine_min": least}
+                if failure := _outside(row):
+                    kind = f" with the prompt of a {role}" * (role is not None)
+                    return f"on short and long texts{kind}, {failure}"
+        return ""
+
+    def _keep_tokenizer(self) -> None:
+        """Write the tokenizer that transformers made of the model's files, if it is another."""
+        made = Tokenizer.from_str(self.model.model.tokenizer.backend_tokenizer.to_str())
+        file = module_folders(self.stage)[0] / "tokenizer.json"
+        kept = Tokenizer.from_file(str(file)) if file.is_file() else None
+        for tokenizer in (made, *([kept] if kept else [])):
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        if kept is None or kept.to_str() != made.to_str():
+            made.save(str(self.stage / "onnx" / MADE_TOKENIZER))
 
     def best(self) -> Runtime:
         """The float32 encoder, for what is computed once and kept."""
@@ -241,16 +289,13 @@ class _Trial:
 
     def _compare(self, precision: Precision, method: str | None) -> dict[str, Any]:
         with self._load(precision) as encoder:
-            vectors = _encode(encoder, self.sentences)
-            cosines = np.einsum("nd,nd->n", unit(vectors), self.reference)
-            # A text without tokens is zero in both: equal, although without an angle.
-            cosines[~self.reference.any(axis=1)] = 1.0
+            mean, least = _agreement(_encode(encoder, self.sentences), self.reference)
             row = {
                 "precision": precision,
                 "backend": encoder.backend,
                 "method": method,
-                "cosine_mean": round(float(cosines.mean()), 6),
-                "cosine_min": round(float(cosines.min()), 6),
+                "cosine_mean": mean,
+                "cosine_min": least,
                 "sts_dev": self._dev(encoder),
                 "file_mb": None,
             }
@@ -298,8 +343,12 @@ class _Trial:
                 "sha256": sha256_file(path),
                 "bytes": path.stat().st_size,
             }
+        made = self.stage / "onnx" / MADE_TOKENIZER
+        limit = self.model.max_tokens
         description = {
             "format": FORMAT,
+            "max_tokens": limit if limit < NO_LIMIT else None,
+            "tokenizer": {"sha256": sha256_file(made)} if made.is_file() else None,
             "opset": None if is_static(self.model.model) else OPSET,
             "default": self.default,
             "dim": self.model.dim,
@@ -316,6 +365,24 @@ class _Trial:
 
     def _progress(self, task: str, done: int) -> None:
         self.report(task, done, 4)
+
+
+def _agreement(vectors: Embeddings, reference: Embeddings) -> tuple[float, float]:
+    """Mean and least cosine of vectors to unit vectors of the same texts."""
+    found = unit(vectors)
+    cosines = np.einsum("nd,nd->n", found, reference)
+    # A text without tokens is zero in both: equal, although without an angle.
+    cosines[~reference.any(axis=1) & ~found.any(axis=1)] = 1.0
+    return round(float(cosines.mean()), 6), round(float(cosines.min()), 6)
+
+
+def _probes(sentences: Sequence[str], limit: int) -> list[str]:
+    """Texts from one letter to beyond a limit, as far as that is worth computing."""
+    words = " ".join(sentences).split() or ["a"]
+    most = min(limit, PROBED_TOKENS)
+    lengths = [1, 3, most // 2, most - 2, most, 2 * most]
+    long = words * (-(-max(lengths) // len(words)))
+    return ["a", *(" ".join(long[:length]) for length in lengths if length > 0)]
 
 
 def _outside(row: Mapping[str, Any]) -> str:
@@ -369,7 +436,7 @@ def _install(stage: Path, home: Path, ranges: dict[str, NDArray[np.float32]]) ->
 def _foreign(folder: Path) -> list[Path]:
     """Files among a model's graphs that no export of ours has written."""
     described = folder / "export.json"
-    ours = {described.name, "model.onnx", int8_file_name()}
+    ours = {described.name, "model.onnx", int8_file_name(), MADE_TOKENIZER}
     # One that cannot be read is replaced like any other.
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         known = json.loads(described.read_text("utf-8"))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from hpdistill.files import atomic_path, read_json
-from hpdistill.runtime import STATIC_INT8
+from hpdistill.runtime import STATIC_INT8, read_table
 
 __all__ = ["quantise_table", "write_static_int8"]
 
@@ -15,8 +15,8 @@ __all__ = ["quantise_table", "write_static_int8"]
 def write_static_int8(directory: Path) -> None:
     """Write `STATIC_INT8` beside the table of a static model."""
     modules = read_json(directory / "modules.json")
-    table = load_file(directory / modules[0]["path"] / "model.safetensors")["embedding.weight"]
-    codes, scale = quantise_table(table.astype(np.float32))
+    table = read_table(directory / modules[0]["path"] / "model.safetensors", compact=False)
+    codes, scale = quantise_table(table)
     with atomic_path(directory / modules[0]["path"] / STATIC_INT8) as temporary:
         save_file({"codes": codes, "scale": scale}, temporary)
 

@@ -12,7 +12,7 @@ from hpdistill.recipe.distillation import (
 )
 from hpdistill.recipe.shape import Shape, Sizes
 from hpdistill.recipe.simcse import SimcseRecipe
-from hpdistill.recipe.student import StudentSpec
+from hpdistill.recipe.student import PoolingMode, StudentSpec
 from hpdistill.recipe.training import SettledLoop, SettledTraining, TrainingRecipe, prefixes_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "CorpusRecipe",
     "HeadRecipe",
     "NliRecipe",
+    "PoolingMode",
     "ProjectionRecipe",
     "Recipe",
     "SettledLoop",

@@ -1,12 +1,12 @@
 """Every choice of a distillation, in one frozen value."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from hpdistill.errors import UsageError
 from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import AugmentRecipe, CorpusRecipe
-from hpdistill.recipe.student import StudentSpec
+from hpdistill.recipe.student import PoolingMode, StudentSpec
 from hpdistill.recipe.training import TrainingRecipe
 
 __all__ = [
@@ -132,6 +132,9 @@ class Recipe(Choices):
 
     teachers: tuple[WeightedModel, ...]
     student: str
+    pooling: PoolingMode | None = None
+    """Of the student's tokens. None: that of its model, which its layers were trained for; a bare
+    backbone has the mean, or the last token if it is a decoder."""
     anchor: float | None = None
     """Weight with which the untrained student itself joins the teacher's encoders. None: 1 if it is
     a finished sentence encoder, 0 if it is a bare backbone or static. 0 is the paper's method."""
@@ -153,6 +156,12 @@ class Recipe(Choices):
         check("dim", self.dim, self.dim >= 1, "1 or more")
         check_seed(self.seed)
         static = self.student_spec.static  # before the anchor: it may be malformed
+        if self.pooling is not None:
+            check_choice("pooling", self.pooling, get_args(PoolingMode))
+            if static:
+                raise UsageError(
+                    f"pooling is {self.pooling!r}; a static student has the mean of its tokens only"
+                )
         if self.anchor and static:
             raise UsageError(
                 f"anchor is {self.anchor:g}; a static student is no encoder before it is "

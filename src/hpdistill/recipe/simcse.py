@@ -1,12 +1,12 @@
 """Every choice of a contrastive training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from hpdistill.errors import UsageError
 from hpdistill.recipe._choices import Choices, check, check_choice, check_if_set, check_seed
 from hpdistill.recipe.corpus import CorpusRecipe, NliRecipe
-from hpdistill.recipe.student import StudentSpec
+from hpdistill.recipe.student import PoolingMode, StudentSpec
 from hpdistill.recipe.training import SettledLoop
 
 __all__ = ["SimcseRecipe"]
@@ -29,7 +29,9 @@ class SimcseRecipe(Choices):
     nli: NliRecipe | None = None
     corpus: CorpusRecipe | None = None
     """`validation` decides nothing here: all sentences are trained on."""
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: PoolingMode | None = None
+    """None: that of the backbone's own model; a bare one has the mean, or the last token if it is a
+    decoder."""
     dim: int | None = None
     """Width of a dense layer that is trained with the rest; None: no such layer."""
     temperature: float = 0.05
@@ -61,7 +63,8 @@ class SimcseRecipe(Choices):
                 "SimCSE is trained either on labelled pairs (nli) or on sentences (corpus): "
                 f"{'neither' if self.nli is None else 'both'} given"
             )
-        check_choice("pooling", self.pooling, ("mean", "cls"))
+        if self.pooling is not None:
+            check_choice("pooling", self.pooling, get_args(PoolingMode))
         check_if_set("dim", self.dim, lambda width: width >= 1, "1 or more")
         check("temperature", self.temperature, self.temperature > 0, "above 0")
         check_seed(self.seed)

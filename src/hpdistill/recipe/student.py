@@ -1,12 +1,17 @@
 """What a student is made from, as a person writes it."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from hpdistill.errors import UsageError
 from hpdistill.recipe.shape import Shape
 
-__all__ = ["StudentSpec"]
+__all__ = ["PoolingMode", "StudentSpec"]
+
+PoolingMode: TypeAlias = Literal[
+    "mean", "cls", "lasttoken", "max", "mean_sqrt_len_tokens", "weightedmean"
+]
+"""How the vectors of a text's tokens become one, in the words of sentence-transformers."""
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,29 @@ Never imports torch, transformers or scipy.
 from hpdistill.runtime._directory import (
     DEFAULT,
     DEFAULT_NAME,
+    MADE_TOKENIZER,
+    PROMPT_LENGTH,
     RANGES,
     STATIC_INT8,
     ModelDirectory,
     find_model,
 )
-from hpdistill.runtime._options import EmbeddingPrecision, Truncation, TruncationWarning
+from hpdistill.runtime._options import (
+    NO_LIMIT,
+    EmbeddingPrecision,
+    Truncation,
+    TruncationWarning,
+)
 from hpdistill.runtime._space import space_of
+from hpdistill.runtime._static import read_table
 from hpdistill.runtime.encoder import Encoder, EncoderPrecision
 
 __all__ = [
     "DEFAULT",
     "DEFAULT_NAME",
+    "MADE_TOKENIZER",
+    "NO_LIMIT",
+    "PROMPT_LENGTH",
     "RANGES",
     "STATIC_INT8",
     "EmbeddingPrecision",
@@ -32,5 +43,6 @@ __all__ = [
     "Truncation",
     "TruncationWarning",
     "find_model",
+    "read_table",
     "space_of",
 ]

@@ -19,6 +19,8 @@ from hpdistill.runtime._tokens import read_settings
 __all__ = [
     "DEFAULT",
     "DEFAULT_NAME",
+    "MADE_TOKENIZER",
+    "PROMPT_LENGTH",
     "RANGES",
     "STATIC_INT8",
     "ComputePrecision",
@@ -33,6 +35,10 @@ DEFAULT = Path(__file__).parent.parent / "models" / "default"
 DEFAULT_NAME = "default"
 RANGES = "embedding_ranges.safetensors"
 STATIC_INT8 = "static_int8.safetensors"
+PROMPT_LENGTH = "prompt_length"
+"""An input that graphs have whose pooling leaves prompts out: so many tokens; 0 if not given."""
+MADE_TOKENIZER = "tokenizer.json"
+"""In `onnx/`, and only where transformers reads the model's own file in a way of its own."""
 _GRAPHS: Mapping[ComputePrecision, tuple[str, ...]] = {
     # As sentence-transformers names them. One made for this processor first; each runs on all.
     "float32": ("model.onnx",),
@@ -96,15 +102,27 @@ class ModelDirectory:
     """`onnx/export.json`; empty where another tool wrote the graph."""
     prefixes: Mapping[int, float]
     """Widths that were measured, with their fidelity to the teacher; empty if none were."""
+    leaves_prompt_out: bool = False
+    """Whether the tokens of a prompt are read, but not pooled."""
+    truncate_dim: int | None = None
+    """To so many numbers the model's own settings cut its vectors."""
 
     @classmethod
     def read(cls, path: Path) -> "ModelDirectory":
         """Read the JSON files.
 
         Raises:
-            WeightsError: They are missing, damaged, or point outside.
+            WeightsError: They are missing, damaged, or point outside; or name a module behind a
+                table of token vectors that changes more than lengths.
         """
         modules = _modules(path)
+        if modules[0][0] == "StaticEmbedding":
+            others = [kind for kind, _ in modules[1:] if kind not in ("Normalize", "Dropout")]
+            if others:
+                raise WeightsError(
+                    f"{path} has a {others[0]} behind its table of token vectors; without PyTorch, "
+                    "only Normalize is done there",
+                )
         export = read_settings(path / "onnx" / "export.json")
         if not isinstance(export.get("files", {}), dict):
             raise WeightsError(f"{path / 'onnx' / 'export.json'} is damaged: files is no object")
@@ -120,7 +138,33 @@ class ModelDirectory:
             normalizes=any(kind == "Normalize" for kind, _ in modules),
             export=export,
             prefixes=dict(sorted(prefixes.items())),
+            leaves_prompt_out=any(
+                read_settings(folder / "config.json").get("include_prompt") is False
+                for kind, folder in modules
+                if kind == "Pooling"
+            ),
+            truncate_dim=read_settings(path / "config_sentence_transformers.json").get(
+                "truncate_dim"
+            ),
         )
+
+    @property
+    def made_tokenizer(self) -> Path | None:
+        """The tokenizer beside the graphs, where transformers made another than the model's file.
+
+        Raises:
+            WeightsError: It is missing or not the one that was exported.
+        """
+        entry = self.export.get("tokenizer") or {}
+        if not entry:
+            return None
+        file = self.path / "onnx" / MADE_TOKENIZER
+        if not file.is_file() or sha256_file(file) != entry.get("sha256"):
+            raise WeightsError(
+                f"{file} is missing or not the file that was exported",
+                hint=f"Export it again: `hpd export {self.path}`.",
+            )
+        return file
 
     @property
     def is_static(self) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import WeightsError
 from hpdistill.runtime._batches import Batches
+from hpdistill.runtime._directory import PROMPT_LENGTH
 from hpdistill.runtime._protobuf import DamagedError, GraphFile, read_graph_file
 from hpdistill.runtime._ragged import Ints
 from hpdistill.runtime._tokens import TextTokenizer, Tokens
@@ -62,16 +63,27 @@ class Graph:
             raise WeightsError(
                 f"{file} takes {', '.join(strange)}; allowed inputs: {', '.join(_INPUTS)}"
             )
+        self.takes_prompt_length = PROMPT_LENGTH in [
+            value.name for value in self._session.get_overridable_initializers()
+        ]
         self._slots = threading.BoundedSemaphore(threads)
         self.dim = self._try_out(file)
 
-    def embed(self, tokens: Tokens, *, batch_size: int, pool: Callable[[], Executor]) -> Embeddings:
+    def embed(
+        self,
+        tokens: Tokens,
+        *,
+        batch_size: int,
+        pool: Callable[[], Executor],
+        prompt_length: int = 0,
+    ) -> Embeddings:
         """Compute the output `sentence_embedding` of every text.
 
         Args:
             tokens: Of n texts.
             batch_size: Texts of typical length in a batch.
             pool: Where batches are computed if there are several.
+            prompt_length: Of how many first tokens the pooling takes no notice.
 
         Returns:
             Shape (n, dim), float32, as the graph gives them.
@@ -80,7 +92,7 @@ class Graph:
         batches = Batches(tokens, self._tokenizer, batch_size=batch_size)
 
         def compute(rows: NDArray[np.intp]) -> None:
-            vectors[rows] = self._run(*batches.fill(rows))
+            vectors[rows] = self._run(*batches.fill(rows), prompt_length)
 
         todo = list(batches.rows())
         if len(todo) == 1:
@@ -90,14 +102,15 @@ class Graph:
             _all_of([partial(compute, rows) for rows in todo], pool())
         return vectors
 
-    def _run(self, ids: Ints, mask: Ints) -> Embeddings:
+    def _run(self, ids: Ints, mask: Ints, prompt_length: int = 0) -> Embeddings:
         feeds = {"input_ids": ids, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             feeds["token_type_ids"] = np.zeros_like(ids)
+        given = {name: feeds[name] for name in self._inputs}
+        if prompt_length:
+            given[PROMPT_LENGTH] = np.array(prompt_length, np.int64)
         with self._slots:
-            found: Embeddings = self._session.run(
-                [_OUTPUT], {name: feeds[name] for name in self._inputs}
-            )[0]
+            found: Embeddings = self._session.run([_OUTPUT], given)[0]
         return found
 
     def _try_out(self, file: Path) -> int:

@@ -1,6 +1,7 @@
 """Static models in NumPy: a text's vector is the mean of its tokens' vectors."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,10 @@ def read_table(file: Path, *, compact: bool) -> NDArray[np.float32]:
     """Read token vectors.
 
     Args:
-        file: A safetensors file: `embedding.weight`, of shape (vocabulary, dim) in float32 or
-            float16; if `compact`, `codes` of that shape in int8 and `scale` of shape (dim,).
+        file: A safetensors file: `embedding.weight`, of shape (vocabulary, dim) in floats; or, as
+            model2vec writes it, `embeddings` of shape (rows, dim), with `mapping` of shape
+            (vocabulary,) where tokens share rows, and `weights` of that shape; if `compact`,
+            `codes` of shape (vocabulary, dim) in int8 and `scale` of shape (dim,).
         compact: Which of them it holds.
 
     Returns:
@@ -88,7 +91,7 @@ def read_table(file: Path, *, compact: bool) -> NDArray[np.float32]:
     """
     try:
         tensors = load_file(file)
-        table = tensors["codes"] if compact else tensors["embedding.weight"]
+        table = tensors["codes"] if compact else _one_row_a_token(tensors)
         scale = tensors["scale"] if compact else np.ones(1, np.float32)
     except KeyError as error:
         raise WeightsError(
@@ -96,7 +99,7 @@ def read_table(file: Path, *, compact: bool) -> NDArray[np.float32]:
         ) from error
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{file} is damaged: {error}") from error
-    types = ("int8",) if compact else ("float32", "float16")
+    types = ("int8",) if compact else ("float32", "float16", "float64")
     if table.ndim != 2 or 0 in table.shape or table.dtype.name not in types:
         raise WeightsError(
             f"{file} holds {table.dtype} of shape {table.shape}; expected {' or '.join(types)} "
@@ -106,3 +109,19 @@ def read_table(file: Path, *, compact: bool) -> NDArray[np.float32]:
         raise WeightsError(f"{file} has a scale of shape {scale.shape} for {table.shape[1]}")
     vectors = table.astype(np.float32, copy=False)
     return vectors * scale if compact else vectors
+
+
+def _one_row_a_token(tensors: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """The table of token vectors, folded as sentence-transformers does it where it is model2vec's.
+
+    Raises:
+        KeyError: There is none.
+    """
+    if "embedding.weight" in tensors or "embeddings" not in tensors:
+        return tensors["embedding.weight"]
+    table = tensors["embeddings"]
+    if "mapping" in tensors:
+        table = table[tensors["mapping"].astype(np.int64)]
+    if "weights" in tensors:
+        table = table.astype(np.float32) * tensors["weights"].astype(np.float32)[:, None]
+    return table

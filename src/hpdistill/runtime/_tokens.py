@@ -1,7 +1,7 @@
 """Texts to token ids, exactly as transformers would do it for the same model directory."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, normalizers
 
-from hpdistill.errors import WeightsError
+from hpdistill.encoder import Role, prompt_for
+from hpdistill.errors import UsageError, WeightsError
+from hpdistill.runtime._options import NO_LIMIT
 from hpdistill.runtime._ragged import Ints, gather, starts_of
 from hpdistill.runtime._words import WordCache
 
@@ -19,9 +21,32 @@ __all__ = ["TextTokenizer", "Tokens", "read_settings"]
 _TEXTS_AT_ONCE = 1024
 _CHARACTERS_AT_ONCE = 2**19
 """The tokenizers library takes some 100 bytes a token while it works on texts."""
-_NO_LIMIT = 10**6
-"""transformers writes 10**30 where a tokenizer has no limit."""
 _LEAST_SHARE = 0.9
+_SENTENCE_SETTINGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+"""Names that sentence-transformers has given one file; the first with anything in it counts."""
+_OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+"""Their positions are counted from behind the padding id."""
+_HELD_BY_TOKENIZER = {"do_lower_case", "max_length", "padding_side", "use_fast"}
+"""What sentence-transformers may hand to a tokenizer and is no matter of ours: in the file of the
+tokenizer already, or of no effect on a text's own tokens."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +62,7 @@ class Tokens:
 
 
 class TextTokenizer:
-    """A model directory's tokenizer with its limit, its special tokens and its default prompt.
+    """A model directory's tokenizer with its limit, its special tokens and its prompts.
 
     Thread-safe.
     """
@@ -47,7 +72,8 @@ class TextTokenizer:
         tokenizer: Tokenizer,
         *,
         max_tokens: int | None,
-        prompt: str = "",
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt: str | None = None,
         special_tokens: bool = True,
         pad_id: int = 0,
         keep_end: bool = False,
@@ -57,78 +83,104 @@ class TextTokenizer:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._words = WordCache.of(tokenizer)
-        self._prompt = prompt
+        self._prompts = prompts or {}
+        self._default_prompt = default_prompt
         self._keep_end = keep_end
         self.prefix, self.suffix = _frame(tokenizer) if special_tokens else ([], [])
         self.pad_id = pad_id
         self.highest_id: int = max(tokenizer.get_vocab().values(), default=0)
         self.max_tokens = max_tokens
+        self._rows: int | None = None
 
     @classmethod
-    def for_transformer(cls, root: Path, folder: Path) -> "TextTokenizer":
+    def for_transformer(
+        cls, root: Path, folder: Path, *, made: Path | None = None, limit: int | None = None
+    ) -> "TextTokenizer":
         """The tokenizer of a transformer.
 
         Args:
-            root: The model directory, for its default prompt.
+            root: The model directory, for its prompts.
             folder: Of the transformer: tokenizer.json and what goes with it.
+            made: The tokenizer as transformers made it of these files, where that is another.
+            limit: Tokens that the graph takes, where that is known.
 
         Raises:
-            WeightsError: Files are missing or damaged, or do not fit each other.
+            WeightsError: Files are missing or damaged, do not fit each other, or ask for what only
+                transformers can do.
         """
-        tokenizer = _open(folder)
+        tokenizer = _open(made or folder / "tokenizer.json")
+        prompts, default_prompt = _prompts(root)
         config = read_settings(folder / "config.json")
         own = read_settings(folder / "tokenizer_config.json")
-        sentence = read_settings(folder / "sentence_bert_config.json")
+        sentence = _sentence_settings(folder)
+        handed = {
+            key: value
+            for name in ("tokenizer_args", "processor_kwargs")
+            for key, value in (sentence.get(name) or {}).items()
+        }
+        if made is None:
+            _refuse_unknown(handed, sentence, folder)
         if sentence.get("do_lower_case"):
             parts = [normalizers.Lowercase(), tokenizer.normalizer]
             if not _lowercases(tokenizer):
                 tokenizer.normalizer = normalizers.Sequence([part for part in parts if part])
-        limit = sentence.get("max_seq_length") or own.get("model_max_length") or _NO_LIMIT
-        limit = min(limit, config.get("max_position_embeddings") or _NO_LIMIT)
-        made = cls(
+        side = handed.get("truncation_side") or own.get("truncation_side")
+        if side is None and made is None:
+            side = (tokenizer.truncation or {}).get("direction")
+        found = cls(
             tokenizer,
-            max_tokens=int(limit) if limit < _NO_LIMIT else None,
-            prompt=_default_prompt(root),
+            max_tokens=_limit(config, own, sentence, handed, limit),
+            prompts=prompts,
+            default_prompt=default_prompt,
             pad_id=_pad_id(tokenizer, own, read_settings(folder / "special_tokens_map.json")),
-            keep_end=own.get("truncation_side") == "left",
+            keep_end=str(side).lower() == "left",
         )
         if config.get("vocab_size") is not None:
-            made.check_vocabulary(int(config["vocab_size"]), folder)
-        return made
+            found.check_vocabulary(int(config["vocab_size"]), folder)
+        return found
 
     @classmethod
     def for_static(cls, root: Path, folder: Path, *, rows: int) -> "TextTokenizer":
         """The tokenizer of a static model: no special tokens, a limit only if it states one.
 
         Args:
-            root: The model directory, for its default prompt.
+            root: The model directory, for its prompts.
             folder: Of the static model.
             rows: Token vectors there are.
 
         Raises:
             WeightsError: Files are missing or damaged, or do not fit each other.
         """
-        tokenizer = _open(folder)
+        tokenizer = _open(folder / "tokenizer.json")
         truncation = tokenizer.truncation or {}
-        made = cls(
+        prompts, default_prompt = _prompts(root)
+        found = cls(
             tokenizer,
             max_tokens=truncation.get("max_length"),
-            prompt=_default_prompt(root),
+            prompts=prompts,
+            default_prompt=default_prompt,
             special_tokens=False,
             keep_end=truncation.get("direction") == "left",
         )
-        made.check_vocabulary(rows, folder)
-        return made
+        found.check_vocabulary(rows, folder)
+        return found
 
     def check_vocabulary(self, rows: int, folder: Path) -> None:
         """Refuse the tokenizer of another model.
 
-        A table may have rows to spare: many models round their number up.
+        A table may have rows to spare: many models round their number up. It may lack those of
+        tokens that were added to the tokenizer alone, as long as no text holds one.
 
         Raises:
             WeightsError: It has tokens beyond the table, or the table is another's by its size.
         """
         size = self.highest_id + 1
+        if size > rows:
+            added = self._tokenizer.get_added_tokens_decoder()
+            vocabulary = self._tokenizer.get_vocab().values()
+            if all(number in added for number in vocabulary if number >= rows):
+                self._rows, self.highest_id = rows, rows - 1
+                return
         if size > rows or size < _LEAST_SHARE * rows:
             raise WeightsError(
                 f"{folder / 'tokenizer.json'} has {size:,} tokens, but the model has vectors for "
@@ -136,14 +188,44 @@ class TextTokenizer:
                 hint="Put back the tokenizer.json that the model was saved with.",
             )
 
-    def encode(self, texts: Sequence[str]) -> Tokens:
-        """Tokenise any number of texts."""
-        if self._prompt:
-            texts = [self._prompt + text for text in texts]
+    def prompt(self, role: Role | None = None) -> str:
+        """What is put before each text of a role."""
+        return prompt_for(role, self._prompts, self._default_prompt)
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether any role has a prompt."""
+        return any(self.prompt(role) for role in (None, "query", "document"))
+
+    def prompt_length(self, role: Role | None = None) -> int:
+        """Tokens that a prompt has, as sentence-transformers counts those that are not pooled."""
+        prompt = self.prompt(role)
+        if not prompt:
+            return 0
+        ids, _ = self._encode([prompt])
+        row = [*self.prefix, *ids.tolist(), *self.suffix]
+        special = {n for n, t in self._tokenizer.get_added_tokens_decoder().items() if t.special}
+        return len(row) - (row[-1] in special)
+
+    def encode(self, texts: Sequence[str], role: Role | None = None) -> Tokens:
+        """Tokenise any number of texts, each behind the prompt of its role.
+
+        Raises:
+            UsageError: One holds a token that the model has no vector for.
+        """
+        if prompt := self.prompt(role):
+            texts = [prompt + text for text in texts]
         parts = [self._encode(chunk) for chunk in _chunks(texts)]
         ids = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
         lengths = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
-        return self._cut(ids, lengths)
+        tokens = self._cut(ids, lengths)
+        if self._rows is not None and len(tokens.ids) and int(tokens.ids.max()) >= self._rows:
+            number = int(tokens.ids.max())
+            raise UsageError(
+                f"a text holds {self._tokenizer.id_to_token(number)!r}, token {number:,} of the "
+                f"tokenizer; the model has vectors for {self._rows:,} only"
+            )
+        return tokens
 
     def _encode(self, texts: Sequence[str]) -> tuple[Ints, Ints]:
         if self._words is None:
@@ -199,8 +281,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     return settings
 
 
-def _open(folder: Path) -> Tokenizer:
-    file = folder / "tokenizer.json"
+def _open(file: Path) -> Tokenizer:
     if not file.is_file():
         raise WeightsError(
             f"{file} is missing",
@@ -211,6 +292,58 @@ def _open(folder: Path) -> Tokenizer:
     except Exception as error:
         # The library raises plain Exception for whatever is wrong with the file.
         raise WeightsError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _sentence_settings(folder: Path) -> dict[str, Any]:
+    for name in _SENTENCE_SETTINGS:
+        if settings := read_settings(folder / name):
+            return settings
+    return {}
+
+
+def _refuse_unknown(handed: Mapping[str, Any], sentence: Mapping[str, Any], folder: Path) -> None:
+    """Refuse what makes of the tokenizer's files another tokenizer, as only transformers does."""
+    known = {*_HELD_BY_TOKENIZER, "model_max_length", "truncation_side"}
+    others = [f"{key}={value!r}" for key, value in handed.items() if key not in known]
+    modalities = sentence.get("modality_config") or {}
+    if "message" in modalities:
+        others.append("a chat template")
+    others += [key for key in ("processing_kwargs", "query_length") if sentence.get(key)]
+    others += [key for key in ("document_length", "query_expansion") if sentence.get(key)]
+    if others:
+        raise WeightsError(
+            f"{folder} wants its texts tokenised with {', '.join(others)}, which only "
+            "sentence-transformers can do",
+            hint="`hpd export` writes the tokenizer that comes of it, where there is one.",
+        )
+
+
+def _limit(
+    config: Mapping[str, Any],
+    own: Mapping[str, Any],
+    sentence: Mapping[str, Any],
+    handed: Mapping[str, Any],
+    most: int | None,
+) -> int | None:
+    """Tokens of a text that are read, special ones included; None: all.
+
+    As sentence-transformers settles it, but never more than there are vectors for positions.
+    """
+    stated = [
+        handed.get("model_max_length"),
+        sentence.get("max_seq_length"),
+        own.get("model_max_length"),
+    ]
+    limits = [next((value for value in stated if value is not None), NO_LIMIT), most]
+    positions = config.get("max_position_embeddings")
+    if positions is None and config.get("model_type") in ("gpt2", "openai-gpt"):
+        positions = config.get("n_positions", 1024)
+    if positions is not None and positions > 0:
+        if config.get("model_type") in _OFFSET_POSITIONS:
+            positions -= config.get("pad_token_id", 1) + 1
+        limits.append(positions)
+    lowest = min(int(limit) for limit in limits if limit is not None)
+    return lowest if lowest < NO_LIMIT else None
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -230,10 +363,17 @@ def _lowercases(tokenizer: Tokenizer) -> bool:
     return tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
 
 
-def _default_prompt(root: Path) -> str:
-    settings = read_settings(root / "config_sentence_transformers.json")
+def _prompts(root: Path) -> tuple[Mapping[str, str | None], str | None]:
+    """A model's prompts by name, and the name of the default one."""
+    file = root / "config_sentence_transformers.json"
+    settings = read_settings(file)
     prompts = settings.get("prompts") or {}
-    return str(prompts.get(settings.get("default_prompt_name") or "") or "")
+    if not isinstance(prompts, dict) or not all(
+        value is None or isinstance(value, str) for value in prompts.values()
+    ):
+        raise WeightsError(f"{file} is damaged: prompts is no object of texts")
+    name = settings.get("default_prompt_name")
+    return prompts, None if name is None else str(name)
 
 
 def _pad_id(tokenizer: Tokenizer, *settings: dict[str, Any]) -> int:

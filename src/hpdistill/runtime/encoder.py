@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.encoder import Embeddings, unit
-from hpdistill.errors import UsageError
+from hpdistill.encoder import Embeddings, Role, unit
+from hpdistill.errors import UsageError, WeightsError
 from hpdistill.machine import available_cores
 from hpdistill.progress import Report, silent
 from hpdistill.runtime import vectors as compact
@@ -46,6 +46,7 @@ EncoderPrecision = Literal["auto", "float32", "int8"]
 
 _BLOCK = 8192
 _TEXTS_AT_ONCE = 256
+_CUT_NAMED = 5
 _CHARACTERS_A_BLOCK = 2**22
 """Long texts make smaller blocks: what is in memory at once is bounded."""
 
@@ -90,7 +91,7 @@ class Encoder:
         self._directory = directory
         self._threads = threads
         self._tokenizer, model = _open(directory, file, self.precision, threads)
-        self.dim: int = model.dim
+        self.dim: int = min(model.dim, directory.truncate_dim or model.dim)
         self.parameters: int = directory.export.get("parameters") or model.parameters
         self._model: _Model | None = model
         self.max_tokens = self._tokenizer.max_tokens
@@ -153,6 +154,7 @@ class Encoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
         precision: EmbeddingPrecision = "float32",
         allow_unvalidated: bool = False,
         truncation: Truncation = "warn",
@@ -166,6 +168,7 @@ class Encoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
         precision: EmbeddingPrecision = "float32",
         allow_unvalidated: bool = False,
         truncation: Truncation = "warn",
@@ -178,6 +181,7 @@ class Encoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
         precision: EmbeddingPrecision = "float32",
         allow_unvalidated: bool = False,
         truncation: Truncation = "warn",
@@ -190,6 +194,8 @@ class Encoder:
             batch_size: Texts of typical length that are computed at once; a hint.
             normalize: Scale each vector to length 1 (after cutting it to `dim`).
             dim: Keep only the first `dim` numbers of each vector; one of `prefixes`.
+            role: What the texts are to a search, which decides the prompt put before each; None:
+                neither, as in `SentenceTransformer.encode`.
             precision: Of the vectors. `int8` cuts each dimension's usual range into 256 steps
                 (`runtime.vectors.dequantize` undoes it), `binary` keeps one bit a dimension.
             allow_unvalidated: Allow every `dim` up to the model's.
@@ -204,7 +210,7 @@ class Encoder:
             UsageError: An option or a text that cannot be used; the encoder is closed.
         """
         options = self._options(
-            batch_size, normalize, dim, precision, allow_unvalidated, truncation
+            batch_size, normalize, dim, role, precision, allow_unvalidated, truncation
         )
         _refuse_single(texts)
         if isinstance(texts, Iterator):
@@ -227,6 +233,7 @@ class Encoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
         precision: EmbeddingPrecision = "float32",
         allow_unvalidated: bool = False,
         truncation: Truncation = "warn",
@@ -239,6 +246,7 @@ class Encoder:
             batch_size: See `encode`, as all that follow.
             normalize: See there.
             dim: See there.
+            role: See there.
             precision: See there.
             allow_unvalidated: See there.
             truncation: See there; the warning comes after the last block.
@@ -250,12 +258,26 @@ class Encoder:
             UsageError: An option or a text that cannot be used; the encoder is closed.
         """
         options = self._options(
-            batch_size, normalize, dim, precision, allow_unvalidated, truncation
+            batch_size, normalize, dim, role, precision, allow_unvalidated, truncation
         )
         if block < 1:
             raise UsageError(f"block is {block}; allowed: 1 or more")
         _refuse_single(texts)
         return self._blocks(texts, options, block, level=2)
+
+    def encode_query(self, texts: Sequence[str], **options: Any) -> NDArray[Any]:  # noqa: ANN401
+        """Embed texts that are searched with: `encode` with the role `query`, and its options."""
+        found: NDArray[Any] = self.encode(texts, role="query", **options)
+        return found
+
+    def encode_document(self, texts: Sequence[str], **options: Any) -> NDArray[Any]:  # noqa: ANN401
+        """Embed texts that are searched for: `encode` with the role `document`, and its options."""
+        found: NDArray[Any] = self.encode(texts, role="document", **options)
+        return found
+
+    def prompt(self, role: Role | None = None) -> str:
+        """What is put before each text of a role."""
+        return self._tokenizer.prompt(role)
 
     def close(self) -> None:
         """Free the model and end its threads; calls in progress on other threads fail."""
@@ -284,6 +306,7 @@ class Encoder:
         batch_size: int,
         normalize: bool,
         dim: int | None,
+        role: Role | None,
         precision: EmbeddingPrecision,
         allow_unvalidated: bool,
         truncation: Truncation,
@@ -294,6 +317,7 @@ class Encoder:
             batch_size=batch_size,
             normalize=normalize,
             dim=self.dim if dim is None else dim,
+            role=role,
             precision=precision,
             truncation=truncation,
         )
@@ -313,41 +337,42 @@ class Encoder:
         self, texts: Iterable[str], options: Options, block: int, *, level: int
     ) -> Iterator[NDArray[Any]]:
         """Vectors block by block."""
-        done = cut = 0
+        done = count = 0
+        cut: list[int] = []
         try:
-            for tokens in self._tokenized(texts, block):
+            for tokens in self._tokenized(texts, block, options.role):
                 if len(tokens.cut):
                     self._note_cut(tokens, options, first=done)
+                    count += len(tokens.cut)
+                    cut = [*cut, *(done + tokens.cut[:_CUT_NAMED]).tolist()][:_CUT_NAMED]
                 yield self._finish(self._embed(tokens, options), options)
                 done += len(tokens.lengths)
-                cut += len(tokens.cut)
         except (CancelledError, RuntimeError) as error:
             if self._model is None:
                 raise _closed(self.name) from error
             raise
         if cut and options.truncation == "warn":
-            warnings.warn(
-                f"{cut:,} of {done:,} texts are longer than the {self.max_tokens} tokens that "
-                f"{self.name} reads, and were cut",
-                TruncationWarning,
-                stacklevel=level,
+            assert self.max_tokens is not None
+            warning = TruncationWarning.of(
+                self.name, cut, total=done, limit=self.max_tokens, count=count
             )
+            warnings.warn(warning, stacklevel=level)
 
-    def _tokenized(self, texts: Iterable[str], block: int) -> Iterator[Tokens]:
+    def _tokenized(self, texts: Iterable[str], block: int, role: Role | None) -> Iterator[Tokens]:
         """Tokens of each block; the next one's are made while the caller works on these."""
         blocks = _split(texts, block)
         if self._threads == 1 or self.backend == "static":
             # A static model is so fast that two threads mostly wait for each other's turn to run
             # Python: on 2 cores 128,000 sentences/s with one, 101,000 with two.
-            yield from map(self._tokenizer.encode, blocks)
+            yield from (self._tokenizer.encode(texts_now, role) for texts_now in blocks)
             return
         tokens = None
         for texts_ahead in blocks:
             if tokens is None:
                 # A call of one block, such as a query, needs no other thread.
-                tokens = self._tokenizer.encode(texts_ahead)
+                tokens = self._tokenizer.encode(texts_ahead, role)
                 continue
-            ahead = self._workers().submit(self._tokenizer.encode, texts_ahead)
+            ahead = self._workers().submit(self._tokenizer.encode, texts_ahead, role)
             yield tokens
             tokens = ahead.result()
         if tokens is not None:
@@ -357,7 +382,13 @@ class Encoder:
         model = self._opened()
         if isinstance(model, StaticTable):
             return model.embed(tokens)
-        return model.embed(tokens, batch_size=options.batch_size, pool=self._workers)
+        left_out = self._directory.leaves_prompt_out
+        return model.embed(
+            tokens,
+            batch_size=options.batch_size,
+            pool=self._workers,
+            prompt_length=self._tokenizer.prompt_length(options.role) if left_out else 0,
+        )
 
     def _finish(self, vectors: Embeddings, options: Options) -> NDArray[Any]:
         """Cut, normalise, and put into the precision asked for."""
@@ -410,8 +441,17 @@ def _open(
     # Only here: a static model is ready before ONNX Runtime would be imported.
     from hpdistill.runtime._graph import Graph
 
-    tokenizer = TextTokenizer.for_transformer(root, folder)
-    return tokenizer, Graph(file, root, tokenizer, threads=threads)
+    tokenizer = TextTokenizer.for_transformer(
+        root, folder, made=directory.made_tokenizer, limit=directory.export.get("max_tokens")
+    )
+    graph = Graph(file, root, tokenizer, threads=threads)
+    if directory.leaves_prompt_out and tokenizer.has_prompts and not graph.takes_prompt_length:
+        raise WeightsError(
+            f"{root} leaves its prompts out when it pools (include_prompt is false), and {file} "
+            "cannot do that",
+            hint=f"Export it again: `hpd export {root}`.",
+        )
+    return tokenizer, graph
 
 
 def _split(texts: Iterable[str], block: int) -> Iterator[list[str]]:

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
+from hpdistill.encoder import (
+    ByRole,
+    Embeddings,
+    Encoder,
+    Role,
+    check_prefix,
+    encode_as,
+    prompt_of,
+    unit,
+)
 from hpdistill.progress import Report, silent
 from hpdistill.projection import Projection
 from hpdistill.pytorch import Precision, TorchEncoder
@@ -35,7 +44,7 @@ def side_by_side(parts: Sequence[Embeddings], weights: Sequence[float]) -> Embed
     )
 
 
-class JointEncoder:
+class JointEncoder(ByRole):
     """Several encoders as one; satisfies the Encoder protocol."""
 
     def __init__(self, encoders: Sequence[Encoder], weights: Sequence[float]) -> None:
@@ -65,15 +74,23 @@ class JointEncoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
     ) -> Embeddings:
         """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)
-        parts = [encoder.encode(texts, batch_size=batch_size) for encoder in self._encoders]
+        parts = [
+            encode_as(encoder, texts, role, batch_size=batch_size) for encoder in self._encoders
+        ]
         joint = side_by_side(parts, self._weights)
         return unit(joint, dim=dim) if normalize else joint[:, :dim]
 
+    def prompt(self, role: Role | None = None) -> str:
+        """Prompts of its encoders, of each that is another; each puts its own before a text."""
+        prompts = dict.fromkeys(prompt_of(encoder, role) for encoder in self._encoders)
+        return " | ".join(prompt for prompt in prompts if prompt)
 
-class ProjectedEncoder:
+
+class ProjectedEncoder(ByRole):
     """An encoder followed by a projection: the teacher in the student's space."""
 
     def __init__(self, encoder: Encoder, projection: Projection, *, name: str = "") -> None:
@@ -103,19 +120,26 @@ class ProjectedEncoder:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
     ) -> Embeddings:
         """Embed and project texts; see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)
-        vectors = self._projection.apply(self._encoder.encode(texts, batch_size=batch_size))
+        vectors = self._projection.apply(
+            encode_as(self._encoder, texts, role, batch_size=batch_size)
+        )
         return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
 
+    def prompt(self, role: Role | None = None) -> str:
+        """Of the encoder within."""
+        return prompt_of(self._encoder, role)
 
-class Remembering:
+
+class Remembering(ByRole):
     """An encoder that keeps what it computed, so that several rows of a table cost one pass."""
 
     def __init__(self, inner: Encoder) -> None:
         self.inner = inner
-        self._kept: dict[str, Embeddings] = {}
+        self._kept: dict[tuple[str, str], Embeddings] = {}
 
     @property
     def name(self) -> str:
@@ -139,14 +163,21 @@ class Remembering:
         batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
     ) -> Embeddings:
         """Embed texts, or give the vectors of an earlier call with the same texts."""
         check_prefix(self, dim)
-        key = text_hash(texts)
+        key = text_hash(texts), self.prompt(role)
         if key not in self._kept:
-            self._kept[key] = self.inner.encode(texts, batch_size=batch_size, normalize=False)
+            self._kept[key] = encode_as(
+                self.inner, texts, role, batch_size=batch_size, normalize=False
+            )
         kept = self._kept[key]
         return unit(kept, dim=dim) if normalize else kept[:, :dim].copy()
+
+    def prompt(self, role: Role | None = None) -> str:
+        """Of the encoder within."""
+        return prompt_of(self.inner, role)
 
 
 def load_teacher(

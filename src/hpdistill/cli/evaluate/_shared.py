@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from hpdistill.encoder import Encoder
+    from hpdistill.encoder import Encoder, Role
     from hpdistill.progress import Report
     from hpdistill.weights import ModelSource
 
@@ -171,6 +171,14 @@ class _Named:
         self.dim = encoder.dim
         self.parameters = encoder.parameters
         self.encode = encoder.encode
+        self.encode_query = encoder.encode_query
+        self.encode_document = encoder.encode_document
+
+    def prompt(self, role: "Role | None" = None) -> str:
+        """What is put before each text of a role."""
+        from hpdistill.encoder import prompt_of
+
+        return prompt_of(self._encoder, role)
 
 
 def print_notes(console: "Console", notes: "Sequence[str]") -> None:
