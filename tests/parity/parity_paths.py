@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 from parity_models import Case
+from parity_texts import CORPUS, LONG, PLAIN, TEXTS
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.cli import main
@@ -117,6 +119,65 @@ def hpd(*arguments: object) -> Ended:
     return Ended(
         code if isinstance(code, int) else int(code is not None), out.read(), err.getvalue()
     )
+
+
+FIT = ("--dim", 5)
+"""Numbers that a command leaves of a model's vectors."""
+
+QUICK = (
+    *("--validation", 10, "--batch-size", 32, "--max-steps", 1, "--no-export"),
+    *("--precision", "float32", "--teacher-precision", "float32"),
+)
+"""A distillation of one step, which writes what longer ones write."""
+
+
+def distil(case: Case, directory: Path, sentences: Path, run: Path) -> Ended:
+    """A student of a model, made from that model; of a table of token vectors, another table."""
+    student = f"static:{directory}" if case.is_static else directory
+    options = ("--teacher", directory, "--student", student, "--sentences", sentences)
+    return hpd("distill", *options, "--out", run, *FIT, *QUICK)
+
+
+def reduce(command: str, directory: Path, sentences: Path, out: Path) -> Ended:
+    """`pca` or `whiten`."""
+    options = ("--sentences", sentences, "--precision", "float32")
+    return hpd(command, directory, "--out", out, *FIT, *options)
+
+
+def cosines_of_written(case: Case, directory: Path, graph: Path) -> dict[str, float]:
+    """A model that we wrote: our paths against sentence-transformers, on all texts.
+
+    Args:
+        case: Of the model that it was made from.
+        directory: What was written.
+        graph: Where to export it.
+
+    Returns:
+        The least cosine of each path and role.
+    """
+    model = load_reference(directory)
+    torch_encoder = load_torch(directory)
+    expected = {role: reference(model, TEXTS, role, alone=case.alone) for role in ROLES}
+    cosines = {
+        f"torch {role}".strip(): least_cosine(by_torch(torch_encoder, TEXTS, role), vectors)
+        for role, vectors in expected.items()
+    }
+    if "export" not in case.refused:
+        with load_runtime(exported(directory, graph, PLAIN)) as runtime:
+            cosines |= {
+                f"runtime {role}".strip(): least_cosine(by_runtime(runtime, TEXTS, role), vectors)
+                for role, vectors in expected.items()
+            }
+    return cosines
+
+
+def write_texts(folder: Path) -> tuple[Path, Path, Path]:
+    """Files for commands to read: all texts, sentences to fit on, sentences to compare on."""
+    places = folder / "texts.jsonl", folder / "corpus.txt", folder / "compared.txt"
+    places[0].write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), "utf-8")
+    for place, lines in zip(places[1:], (CORPUS, [*PLAIN, *LONG]), strict=True):
+        place.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return places
 
 
 def least_cosine(found: Vectors, expected: Vectors) -> float:

@@ -108,14 +108,11 @@ def test_export_compares_with_sentence_transformers_itself(
     assert not (tmp_path / "exported").exists()
 
 
-@pytest.mark.parametrize("runtime", [False, True], ids=["ours", "both"])
 def test_export_tries_texts_over_the_limit_though_it_was_given_none(
-    built: Building, runtime: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Building, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = built(named("bert")).directory
     longest = max(map(len, PLAIN[:4]))
-    break_both(
-        monkeypatch, lambda text: text if len(text) <= longest else text[1:], runtime=runtime
-    )
+    break_both(monkeypatch, lambda text: text if len(text) <= longest else text[1:], runtime=True)
     with pytest.raises(ExportError, match="cosine"):
         export_model(directory, PLAIN[:4], precisions=("float32",), out=tmp_path / "exported")

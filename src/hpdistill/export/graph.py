@@ -2,6 +2,8 @@
 
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 from torch import nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from hpdistill.errors import ExportError
 from hpdistill.pytorch import leaves_prompt_out
@@ -94,6 +97,24 @@ def check_exportable(model: SentenceTransformer) -> None:
             )
 
 
+@contextmanager
+def _masks_without_vmap() -> Iterator[None]:
+    """Have attention masks made by broadcasting: `vmap`, which models with masks of their own ask
+    for (Gemma 3 that reads in both directions), cannot be traced.
+    """
+    made = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+
+    def broadcast(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - transformers' own
+        options.pop("use_vmap", None)
+        return made(*given, **options)
+
+    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = broadcast
+    try:
+        yield
+    finally:
+        del ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+
+
 def write_graph(model: SentenceTransformer, path: Path) -> None:
     """Write transformer, pooling, head and normalisation as one float32 graph.
 
@@ -131,7 +152,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
         "token_type_ids": torch.zeros_like(ids),
         PROMPT_LENGTH: torch.tensor(2),
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _masks_without_vmap():
         # The tracing exporter warns of itself and of every shape it looks at; the parity
         # report, on sentences of many lengths, is what tells whether it went well.
         warnings.simplefilter("ignore")
