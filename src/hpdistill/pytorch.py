@@ -42,6 +42,7 @@ __all__ = [
     "leaves_prompt_out",
     "load_model",
     "pad",
+    "positions_of",
     "reference_vectors",
 ]
 
@@ -116,12 +117,12 @@ def _settle_limit(model: SentenceTransformer) -> None:
     """
     if not isinstance(model[0], Transformer):
         return
-    rows = _positions(model[0].auto_model)
+    rows = positions_of(model[0].auto_model)
     if rows is not None and (model.max_seq_length is None or model.max_seq_length > rows):
         model.max_seq_length = rows
 
 
-def _positions(backbone: nn.Module) -> int | None:
+def positions_of(backbone: nn.Module) -> int | None:
     """Tokens for which a backbone has vectors of absolute positions; None: it has no such table."""
     for module in backbone.modules():
         for name in ("position_embeddings", "wpe", "embed_positions"):
@@ -141,7 +142,11 @@ class Intake(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longer texts are cut to so many tokens; `sys.maxsize` where there is no limit."""
+        """Longer texts of no role are cut to so many tokens; `sys.maxsize`: there is no limit."""
+        ...
+
+    def limit(self, role: Role | None = None) -> int:
+        """Longer texts of a role are cut to so many tokens; `sys.maxsize`: there is no limit."""
         ...
 
     @property
@@ -176,7 +181,13 @@ class _TransformerIntake:
 
     @property
     def max_tokens(self) -> int:
-        limit = self._model.max_seq_length
+        return self.limit()
+
+    def limit(self, role: Role | None = None) -> int:
+        transformer: Any = self._model[0]
+        said = (getattr(transformer, "processing_kwargs", None) or {}).get("text", {})
+        of_role = None if role is None else getattr(transformer, f"{role}_length", None)
+        limit = said.get("max_length") or of_role or self._model.max_seq_length
         return int(limit) if limit is not None and limit < NO_LIMIT else sys.maxsize
 
     @property
@@ -199,7 +210,7 @@ class _TransformerIntake:
 
     def is_cut(self, text: str, role: Role | None = None) -> bool:
         whole = self._model.tokenizer(_prompt(self._model, role) + text, verbose=False)
-        return len(whole["input_ids"]) > self.max_tokens
+        return len(whole["input_ids"]) > self.limit(role)
 
     def padded(self, longest: int) -> int:
         # Eight lengths an octave. oneDNN compiles kernels for every shape and keeps 1,024 of them:
@@ -262,6 +273,9 @@ class _StaticIntake:
 
     @property
     def max_tokens(self) -> int:
+        return self.limit()
+
+    def limit(self, role: Role | None = None) -> int:  # noqa: ARG002 - the same for all
         return int((self._model.tokenizer.truncation or {}).get("max_length", sys.maxsize))
 
     def tokenize(self, texts: Sequence[str], role: Role | None = None) -> list[list[int]]:
@@ -527,7 +541,7 @@ class TorchEncoder(ByRole):
         truncation: Truncation,
     ) -> None:
         intake = intake_of(self.model)
-        limit = intake.max_tokens
+        limit = intake.limit(role)
         cut = [
             index
             for index, row in enumerate(rows)
@@ -556,11 +570,18 @@ def reference_vectors(
         model: Its model.
         texts: Any number of strings.
         role: `encode_query` and `encode_document`, or None: `encode`.
-        batch_size: Texts at once.
+        batch_size: Texts at once; one where padding before a text would change its vector.
 
     Returns:
         Shape (len(texts), width), float32, of whatever length the model gives them.
     """
+    first = model[0]
+    if (
+        isinstance(first, Transformer)
+        and model.tokenizer.padding_side == "left"
+        and positions_of(first.auto_model) is not None
+    ):
+        batch_size = 1
     chosen = "encode" if role is None else f"encode_{role}"
     vectors = getattr(model, chosen)(list(texts), batch_size=batch_size, show_progress_bar=False)
     return np.asarray(vectors, np.float32)

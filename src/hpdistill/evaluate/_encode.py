@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.encoder import Embeddings, Encoder, Role, encode_as
 from hpdistill.errors import EvaluationError
 from hpdistill.progress import Report, silent
 
@@ -17,13 +17,18 @@ _WARM_UP = 16
 
 
 def encode_sentences(
-    encoder: Encoder, sentences: Sequence[str], *, report: Report = silent
+    encoder: Encoder,
+    sentences: Sequence[str],
+    *,
+    role: Role | None = None,
+    report: Report = silent,
 ) -> Embeddings:
     """Encode sentences chunk by chunk.
 
     Args:
         encoder: Anything that turns texts into vectors.
         sentences: At least one.
+        role: What they are to a search; None: neither.
         report: Called after each chunk, with a task named after the encoder.
 
     Returns:
@@ -35,7 +40,7 @@ def encode_sentences(
     parts = []
     for start in range(0, len(sentences), _CHUNK):
         chunk = sentences[start : start + _CHUNK]
-        vectors = encoder.encode(chunk)
+        vectors = encode_as(encoder, chunk, role)
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
             sentence = chunk[broken[0]]

@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 from torch import nn
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 
 from hpdistill.errors import ExportError
 from hpdistill.pytorch import leaves_prompt_out
@@ -97,24 +97,6 @@ def check_exportable(model: SentenceTransformer) -> None:
             )
 
 
-@contextmanager
-def _masks_without_vmap() -> Iterator[None]:
-    """Have attention masks made by broadcasting: `vmap`, which models with masks of their own ask
-    for (Gemma 3 that reads in both directions), cannot be traced.
-    """
-    made = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
-
-    def broadcast(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - transformers' own
-        options.pop("use_vmap", None)
-        return made(*given, **options)
-
-    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = broadcast
-    try:
-        yield
-    finally:
-        del ALL_MASK_ATTENTION_FUNCTIONS["eager"]
-
-
 def write_graph(model: SentenceTransformer, path: Path) -> None:
     """Write transformer, pooling, head and normalisation as one float32 graph.
 
@@ -152,7 +134,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
         "token_type_ids": torch.zeros_like(ids),
         PROMPT_LENGTH: torch.tensor(2),
     }
-    with warnings.catch_warnings(), _masks_without_vmap():
+    with warnings.catch_warnings(), _traceable_masks():
         # The tracing exporter warns of itself and of every shape it looks at; the parity
         # report, on sentences of many lengths, is what tells whether it went well.
         warnings.simplefilter("ignore")
@@ -178,3 +160,21 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
             numpy_helper.from_array(torch.tensor(0).numpy(), PROMPT_LENGTH)
         )
         onnx.save(graph, str(path))
+
+
+@contextmanager
+def _traceable_masks() -> Iterator[None]:
+    """Attention masks by broadcasting, where transformers would use `vmap`, which cannot be traced.
+
+    It does so for masks that a model composes itself, such as the two-sided windows of Gemma 3.
+    """
+
+    def mask(*given: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401 - those of transformers
+        return eager_mask(*given, **{**options, "use_vmap": False})
+
+    before = ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = mask
+    try:
+        yield
+    finally:
+        ALL_MASK_ATTENTION_FUNCTIONS["eager"] = before

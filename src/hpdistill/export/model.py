@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,7 +36,7 @@ from hpdistill.files import (
 from hpdistill.machine import machine, versions
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import TorchEncoder, load_model, pad, reference_vectors
-from hpdistill.runtime import MADE_TOKENIZER, NO_LIMIT, RANGES, STATIC_INT8
+from hpdistill.runtime import MADE_TOKENIZER, NO_LIMIT, RANGES, STATIC_INT8, ModelDirectory
 from hpdistill.runtime import Encoder as Runtime
 from hpdistill.runtime.vectors import fit_ranges
 from hpdistill.student import is_static
@@ -117,7 +118,9 @@ def export_model(
         raise UsageError(f"{out} exists; --out must name a new directory")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
-    if not is_static(model.model):
+    if is_static(model.model):
+        ModelDirectory.read(directory)  # refuses what it cannot do behind a table
+    else:
         check_exportable(model.model)
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:
         # Built beside what the runtime needs of the model, so that what is compared and timed
@@ -223,8 +226,9 @@ class _Trial:
         every: tuple[Role, ...] = ("query", "document")
         roles = [None, *(role for role in every if self.model.prompt(role) != plain)]
         with self._load("float32") as encoder:
-            for role in roles:
-                found = encoder.encode(texts, role=role, truncation="ignore")
+            both: tuple[Runtime | TorchEncoder, ...] = (encoder, self.model)
+            for role, ours in product(roles, both):
+                found = ours.encode(texts, role=role, truncation="ignore")
                 mean, least = _agreement(found, self._reference(texts, role))
                 row = {"precision": "float32", "cosine_mean": mean, "cosine_min": least}
                 if failure := _outside(row):

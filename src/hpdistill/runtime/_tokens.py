@@ -72,6 +72,7 @@ class TextTokenizer:
         tokenizer: Tokenizer,
         *,
         max_tokens: int | None,
+        limits: Mapping[Role, int] | None = None,
         prompts: Mapping[str, str | None] | None = None,
         default_prompt: str | None = None,
         special_tokens: bool = True,
@@ -90,6 +91,7 @@ class TextTokenizer:
         self.pad_id = pad_id
         self.highest_id: int = max(tokenizer.get_vocab().values(), default=0)
         self.max_tokens = max_tokens
+        self._limits = limits or {}
         self._rows: int | None = None
 
     @classmethod
@@ -130,6 +132,7 @@ class TextTokenizer:
         found = cls(
             tokenizer,
             max_tokens=_limit(config, own, sentence, handed, limit),
+            limits=_limits_of_roles(config, sentence),
             prompts=prompts,
             default_prompt=default_prompt,
             pad_id=_pad_id(tokenizer, own, read_settings(folder / "special_tokens_map.json")),
@@ -188,6 +191,10 @@ class TextTokenizer:
                 hint="Put back the tokenizer.json that the model was saved with.",
             )
 
+    def limit(self, role: Role | None = None) -> int | None:
+        """Longer texts of a role are cut to so many tokens; None: there is no limit."""
+        return self._limits.get(role, self.max_tokens) if role else self.max_tokens
+
     def prompt(self, role: Role | None = None) -> str:
         """What is put before each text of a role."""
         return prompt_for(role, self._prompts, self._default_prompt)
@@ -218,7 +225,7 @@ class TextTokenizer:
         parts = [self._encode(chunk) for chunk in _chunks(texts)]
         ids = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
         lengths = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
-        tokens = self._cut(ids, lengths)
+        tokens = self._cut(ids, lengths, self.limit(role))
         if self._rows is not None and len(tokens.ids) and int(tokens.ids.max()) >= self._rows:
             number = int(tokens.ids.max())
             raise UsageError(
@@ -252,10 +259,10 @@ class TextTokenizer:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter((i for row in rows for i in row), np.int64, int(lengths.sum())), lengths
 
-    def _cut(self, ids: Ints, lengths: Ints) -> Tokens:
-        if self.max_tokens is None:
+    def _cut(self, ids: Ints, lengths: Ints, most: int | None) -> Tokens:
+        if most is None:
             return Tokens(ids, lengths, np.zeros(0, np.int64))
-        limit = max(0, self.max_tokens - len(self.prefix) - len(self.suffix))
+        limit = max(0, most - len(self.prefix) - len(self.suffix))
         cut = np.flatnonzero(lengths > limit)
         if len(cut):
             kept = np.minimum(lengths, limit)
@@ -308,8 +315,12 @@ def _refuse_unknown(handed: Mapping[str, Any], sentence: Mapping[str, Any], fold
     modalities = sentence.get("modality_config") or {}
     if "message" in modalities:
         others.append("a chat template")
-    others += [key for key in ("processing_kwargs", "query_length") if sentence.get(key)]
-    others += [key for key in ("document_length", "query_expansion") if sentence.get(key)]
+    # Padding is ours, and a limit is read; anything else changes tokens.
+    for modality, options in (sentence.get("processing_kwargs") or {}).items():
+        if modality in ("text", "common"):
+            others += [key for key in options if key not in ("max_length", "padding")]
+    if sentence.get("query_expansion"):
+        others.append("query_expansion")
     if others:
         raise WeightsError(
             f"{folder} wants its texts tokenised with {', '.join(others)}, which only "
@@ -330,6 +341,7 @@ def _limit(
     As sentence-transformers settles it, but never more than there are vectors for positions.
     """
     stated = [
+        _said_limit(sentence),
         handed.get("model_max_length"),
         sentence.get("max_seq_length"),
         own.get("model_max_length"),
@@ -361,6 +373,25 @@ def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 def _lowercases(tokenizer: Tokenizer) -> bool:
     return tokenizer.normalizer is not None and tokenizer.normalizer.normalize_str("A") == "a"
+
+
+def _said_limit(sentence: Mapping[str, Any]) -> int | None:
+    text = (sentence.get("processing_kwargs") or {}).get("text") or {}
+    limit = text.get("max_length")
+    return None if limit is None else int(limit)
+
+
+def _limits_of_roles(config: Mapping[str, Any], sentence: Mapping[str, Any]) -> Mapping[Role, int]:
+    """Limits that queries and documents have of their own."""
+    if _said_limit(sentence) is not None:
+        return {}
+    roles: tuple[Role, ...] = ("query", "document")
+    lengths = {role: sentence.get(f"{role}_length") for role in roles}
+    return {
+        role: found
+        for role, length in lengths.items()
+        if length and (found := _limit(config, {}, {"max_seq_length": length}, {}, None))
+    }
 
 
 def _prompts(root: Path) -> tuple[Mapping[str, str | None], str | None]:

@@ -352,10 +352,9 @@ class Encoder:
                 raise _closed(self.name) from error
             raise
         if cut and options.truncation == "warn":
-            assert self.max_tokens is not None
-            warning = TruncationWarning.of(
-                self.name, cut, total=done, limit=self.max_tokens, count=count
-            )
+            limit = self._tokenizer.limit(options.role)
+            assert limit is not None
+            warning = TruncationWarning.of(self.name, cut, total=done, limit=limit, count=count)
             warnings.warn(warning, stacklevel=level)
 
     def _tokenized(self, texts: Iterable[str], block: int, role: Role | None) -> Iterator[Tokens]:
@@ -408,7 +407,8 @@ class Encoder:
     def _note_cut(self, tokens: Tokens, options: Options, *, first: int) -> None:
         if options.truncation == "error":
             raise UsageError(
-                f"text {first + int(tokens.cut[0])} is longer than the {self.max_tokens} tokens "
+                f"text {first + int(tokens.cut[0])} is longer than the "
+                f"{self._tokenizer.limit(options.role)} tokens "
                 f"that {self.name} reads",
                 hint='Split it, or pass truncation="warn" or "ignore" to have it cut.',
             )

@@ -11,7 +11,7 @@ import typer
 
 from hpdistill.cli._models import weights_of
 from hpdistill.cli.evaluate._shared import Computing, Precision, Runs, load
-from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.encoder import Embeddings, Encoder, Role, prompt_of
 from hpdistill.evaluate.retrieval import CachedVectors, Entrant, RetrievalTask, cached_vectors
 from hpdistill.files import clear_os_errors, json_hash
 from hpdistill.progress import Report
@@ -75,8 +75,8 @@ class Bench:
 
     def _symmetric(self, source: ModelSource) -> Entrant:
         encoder, used, identity = self._open(source, self._computing)
-        documents = self._vectors(encoder, self._task.document_texts, identity)
-        queries = self._vectors(encoder, self._task.query_texts, identity)
+        documents = self._vectors(encoder, self._task.document_texts, identity, "document")
+        queries = self._vectors(encoder, self._task.query_texts, identity, "query")
         return Entrant(
             name=source.name,
             documents=documents.vectors,
@@ -87,16 +87,20 @@ class Bench:
                 "encode_s": documents.seconds,
                 "encode_queries_s": queries.seconds,
                 "encode_query_ms": 1000 * _single_seconds(encoder, self._task.query_texts),
+                "query_prompt": prompt_of(encoder, "query"),
+                "document_prompt": prompt_of(encoder, "document"),
             },
         )
 
     def _by_teacher(self, student: Entrant, name: str, parts: "TeacherParts") -> Entrant:
         half = self._computing.precision is Precision.bfloat16
         computing = Computing.of(Runs.torch, Precision.bfloat16 if half else Precision.float32)
-        members = []
+        members, prompts = [], []
         for source in parts.sources:
             encoder, _, identity = self._open(source, computing)
-            members.append(self._vectors(encoder, self._task.document_texts, identity))
+            texts = self._task.document_texts
+            members.append(self._vectors(encoder, texts, identity, "document"))
+            prompts.append(prompt_of(encoder, "document"))
             del encoder  # before the next is loaded
         seconds = sum(member.seconds for member in members)
         return Entrant(
@@ -104,7 +108,11 @@ class Bench:
             doc_encoder=name,
             documents=self._projected(parts, [member.vectors for member in members]),
             queries=student.queries,
-            facts={**student.facts, "encode_s": seconds},
+            facts={
+                **student.facts,
+                "encode_s": seconds,
+                "document_prompt": " | ".join(filter(None, dict.fromkeys(prompts))),
+            },
         )
 
     def _projected(self, parts: "TeacherParts", members: Sequence[Embeddings]) -> Embeddings:
@@ -117,9 +125,16 @@ class Bench:
                 file.write(np.ascontiguousarray(parts.project(block)).tobytes())
         return np.memmap(path, np.float32, mode="r", shape=shape)
 
-    def _vectors(self, encoder: Encoder, texts: Sequence[str], identity: str) -> CachedVectors:
+    def _vectors(
+        self, encoder: Encoder, texts: Sequence[str], identity: str, role: Role
+    ) -> CachedVectors:
         found = cached_vectors(
-            encoder, texts, identity=identity, directory=self._cache, report=self._report
+            encoder,
+            texts,
+            identity=identity,
+            role=role,
+            directory=self._cache,
+            report=self._report,
         )
         if found.note:
             self.notes.append(f"{found.note}; computed again")
@@ -140,10 +155,10 @@ class Bench:
 
 
 def _single_seconds(encoder: Encoder, texts: Sequence[str]) -> float:
-    encoder.encode(texts[:1])
+    encoder.encode_query(texts[:1])
     seconds = []
     for text in texts[:_SINGLE_QUERIES]:
         started = time.perf_counter()
-        encoder.encode([text])
+        encoder.encode_query([text])
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)

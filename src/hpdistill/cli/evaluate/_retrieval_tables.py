@@ -6,7 +6,7 @@ from typing import Any
 from hpdistill.evaluate import Column, Table
 from hpdistill.evaluate.retrieval import RetrievalTask
 
-__all__ = ["described", "passed_over", "tables_of"]
+__all__ = ["described", "passed_over", "prompts_used", "tables_of"]
 
 
 def described(task: RetrievalTask) -> str:
@@ -33,6 +33,24 @@ def passed_over(rows: Sequence[dict[str, Any]], dims: Sequence[int]) -> list[str
         f"{', '.join(map(str, wider))}"
         for model, wider in too_wide.items()
         if wider
+    ]
+
+
+def prompts_used(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What models have put before queries and documents; none where they have no prompts.
+
+    Args:
+        rows: Of `measure_retrieval`.
+    """
+    prompts = {
+        (row["model"], row["doc_encoder"]): (row["query_prompt"], row["document_prompt"])
+        for row in rows
+    }
+    return [
+        f"{model}{f', documents by {teacher}' * bool(teacher)}: "
+        f"queries behind the prompt {query!r}, documents behind {document!r}"
+        for (model, teacher), (query, document) in prompts.items()
+        if query or document
     ]
 
 

@@ -139,7 +139,12 @@ def retrieval(
     """
     from hpdistill.cli._shared import err, out, print_json, print_table, progress
     from hpdistill.cli.evaluate._bench import Bench
-    from hpdistill.cli.evaluate._retrieval_tables import described, passed_over, tables_of
+    from hpdistill.cli.evaluate._retrieval_tables import (
+        described,
+        passed_over,
+        prompts_used,
+        tables_of,
+    )
     from hpdistill.evaluate import check_plot
     from hpdistill.evaluate.retrieval import (
         Matrix,
@@ -177,7 +182,7 @@ def retrieval(
         rows = measure_retrieval(
             task, entrants, matrix, threads=threads or available_cores(), report=report
         )
-        notes = [*task.notes, *bench.notes, *passed_over(rows, matrix.dims)]
+        notes = [*task.notes, *bench.notes, *prompts_used(rows), *passed_over(rows, matrix.dims)]
         if bm25:
             rows.append(measure_bm25(task, rows[0]))
     what = described(task)

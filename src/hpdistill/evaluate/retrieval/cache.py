@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hpdistill.encoder import Embeddings, Encoder
+from hpdistill.encoder import Embeddings, Encoder, Role, prompt_of
 from hpdistill.errors import RunError
 from hpdistill.evaluate._encode import encode_sentences
 from hpdistill.files import json_hash, make_directory, read_json, sha256_file, text_hash, write_json
@@ -49,6 +49,7 @@ def cached_vectors(
     texts: Sequence[str],
     *,
     identity: str,
+    role: Role | None = None,
     directory: Path | None = None,
     report: Report = silent,
 ) -> CachedVectors:
@@ -59,6 +60,7 @@ def cached_vectors(
         texts: At least one.
         identity: Everything but the texts that decides the vectors: the hash of the model's weights
             (`Encoder.space`), and the precision and back end that compute them.
+        role: What the texts are to a search; None: neither.
         directory: Where the cache lies; None is `vectors` in hpdistill's cache folder
             (`HPDISTILL_CACHE`, or `hpdistill` in the user's).
         report: Called with the number of texts encoded, those that were there already included.
@@ -71,7 +73,10 @@ def cached_vectors(
     """
     folder = cache_root() / "vectors" if directory is None else directory
     content = text_hash(texts)
-    key = json_hash({"identity": identity, "texts": content, "width": encoder.dim})
+    facts = {"identity": identity, "texts": content}
+    if prompt_of(encoder, role) != prompt_of(encoder, None):
+        facts["prompt"] = prompt_of(encoder, role)
+    key = json_hash({**facts, "width": encoder.dim})
     path, record = folder / f"{key}.npy", folder / f"{key}.json"
     shape, note = (len(texts), encoder.dim), ""
     if path.is_file():
@@ -85,9 +90,7 @@ def cached_vectors(
                 vectors=_mapped(path), seconds=known["seconds"], from_cache=True, path=path
             )
     make_directory(folder)
-    seconds = _encode(
-        encoder, texts, path, record, {"identity": identity, "texts": content}, report
-    )
+    seconds = _encode(encoder, texts, path, record, facts, role, report)
     return CachedVectors(
         vectors=_mapped(path), seconds=seconds, from_cache=False, path=path, note=note
     )
@@ -99,6 +102,7 @@ def _encode(
     path: Path,
     record: Path,
     key: dict[str, str],
+    role: Role | None,
     report: Report,
 ) -> float:
     """Write the vectors; returns the seconds that took, in earlier processes too."""
@@ -108,7 +112,7 @@ def _encode(
         seconds = _so_far(record, writer.resumed)
         while block := list(islice(left, _BLOCK)):
             started = time.perf_counter()
-            vectors = encode_sentences(encoder, block)
+            vectors = encode_sentences(encoder, block, role=role)
             seconds += time.perf_counter() - started
             writer.append(block, vectors)
             _write_record(record, encoder, writer.rows, seconds, key)

@@ -200,6 +200,8 @@ def measure_bm25(task: RetrievalTask, reference: Mapping[str, Any] | None = None
     return {
         "model": "BM25",
         "doc_encoder": None,
+        "query_prompt": None,
+        "document_prompt": None,
         "dim": None,
         "engine": "bm25",
         "precision": None,
