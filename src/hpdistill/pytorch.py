@@ -109,6 +109,10 @@ def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
     finally:
         logging.set_verbosity(verbosity)
     _settle_limit(model)
+    for weight in model.parameters():
+        # NomicBERT's query, key and value are parts of one tensor, which cannot be saved as three.
+        if weight.untyped_storage().nbytes() > weight.nbytes:
+            weight.data = weight.data.clone()
     return model
 
 

@@ -222,12 +222,10 @@ LIMITS = [
     Case(
         name="limit-processing-kwargs",
         sentence_config={"processing_kwargs": {"text": {"max_length": 14}}},
-        refused={"export": "wants its texts tokenised with processing_kwargs"},
     ),
     Case(
         name="limit-by-role",
         sentence_config={"query_length": 12, "document_length": 20},
-        refused={"export": "tokenised with query_length, document_length"},
     ),
     Case(name="cut-on-the-left", limit=14, tokenizer_config={"truncation_side": "left"}),
     Case(

@@ -43,7 +43,7 @@ def reference(
         model: From `load_reference`.
         texts: Any.
         role: One of `ROLES`.
-        alone: Each text by itself; a text without tokens, which it then refuses, is zero.
+        alone: Each text by itself, but for one without tokens, which it takes beside others only.
 
     Returns:
         Shape (len(texts), width), as they come out of the model: not scaled.
@@ -51,12 +51,11 @@ def reference(
     encode = getattr(model, _method(role))
     if not alone:
         return np.asarray(encode(texts), np.float32)
-    rows = []
-    for text in texts:
-        tokens = model.preprocess([text])["input_ids"]
-        rows.append(encode([text])[0] if tokens.numel() else None)
-    zero = np.zeros_like(next(row for row in rows if row is not None))
-    return np.stack([zero if row is None else row for row in rows])
+    vectors = np.asarray(encode(texts), np.float32)
+    for row, text in zip(vectors, texts, strict=True):
+        if model.preprocess([text])["input_ids"].numel():
+            row[:] = encode([text])[0]
+    return vectors
 
 
 def by_torch(encoder: TorchEncoder, texts: list[str], role: str = "") -> Vectors:
