@@ -356,6 +356,8 @@ def _behind(base: SentenceTransformer, projection: Projection) -> SentenceTransf
     modules: list[nn.Module] = list(base)
     while isinstance(modules[-1], Normalize):
         modules.pop()
+    if base.truncate_dim is not None:
+        modules.append(_cut(base, projection.width))
     if projection.centred:
         modules.append(Normalize())  # without a mean, lengths do not change directions
     dense = Dense(
@@ -370,3 +372,17 @@ def _behind(base: SentenceTransformer, projection: Projection) -> SentenceTransf
             shift = projection.components.astype(np.float64) @ projection.mean
             dense.linear.bias.copy_(torch.from_numpy(-shift))
     return assemble(base, [*modules, dense, Normalize()])
+
+
+def _cut(base: SentenceTransformer, width: int) -> Dense:
+    """The first numbers of a model's vectors, where its own settings (`truncate_dim`) keep so many.
+
+    A module, since that setting would be read of the new model's vectors.
+    """
+    with base.truncate_embeddings(None):
+        whole = base.get_embedding_dimension()
+    assert whole is not None
+    dense = Dense(whole, width, bias=False, activation_function=nn.Identity())
+    with torch.no_grad():
+        dense.linear.weight.copy_(torch.eye(width, whole))
+    return dense

@@ -298,7 +298,7 @@ def _ends_alike(model: SentenceTransformer, student: SentenceTransformer) -> boo
     ours, theirs = model[1], student[1]
     if not isinstance(ours, Pooling) or not isinstance(theirs, Pooling):
         return False
-    same = ours.get_config_dict() == theirs.get_config_dict()
+    same = ours.get_config_dict() == theirs.get_config_dict() and model.truncate_dim is None
     return same and all(isinstance(module, Normalize) for module in list(model)[2:])
 
 
