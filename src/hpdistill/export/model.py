@@ -52,7 +52,7 @@ PARITY_SENTENCES = 1000
 TIMED_SENTENCES = 256
 TIMED_ROUNDS = 3
 PROBED_TOKENS = 1024
-"""Up to which the limit of a model is tried out; a text of twice as many words goes beyond it."""
+"""Up to which the limit of a model is tried out, by a text of twice as many words."""
 CALIBRATION_BATCHES = 16
 CALIBRATION_BATCH = 32
 
@@ -383,8 +383,11 @@ def _agreement(vectors: Embeddings, reference: Embeddings) -> tuple[float, float
 def _probes(sentences: Sequence[str], limit: int) -> list[str]:
     """Texts from one letter to beyond a limit, as far as that is worth computing."""
     words = " ".join(sentences).split() or ["a"]
-    most = min(limit, PROBED_TOKENS)
-    lengths = [1, 3, most // 2, most - 2, most, 2 * most]
+    if limit <= PROBED_TOKENS:
+        lengths = [1, 3, limit // 2, limit - 2, limit, 2 * limit]
+    else:
+        # Beyond such a limit no text goes here; thousands of tokens take gigabytes of attention.
+        lengths = [1, 3, PROBED_TOKENS // 4]
     long = words * (-(-max(lengths) // len(words)))
     return ["a", *(" ".join(long[:length]) for length in lengths if length > 0)]
 
