@@ -7,12 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpdistill.encoder import encode_as
 from hpdistill.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hpdistill.encoder import Embeddings, Encoder
+    from hpdistill.encoder import Embeddings, Encoder, Role
+    from hpdistill.notices import Notices
     from hpdistill.progress import Report
     from hpdistill.recipe import CorpusRecipe
     from hpdistill.runtime import EncoderPrecision, Truncation
@@ -49,17 +51,19 @@ class OpenModel:
 
         return space_of(self.path)
 
-    def encode(self, texts: Sequence[str], dim: int) -> "tuple[Embeddings, int]":
+    def encode(
+        self, texts: Sequence[str], dim: int, role: "Role | None" = None
+    ) -> "tuple[Embeddings, int]":
         """Unit vectors of any width up to its own, and how many of the texts were cut."""
         from hpdistill.runtime import Encoder
 
         before = self._truncated
         if isinstance(self.encoder, Encoder):
             vectors = self.encoder.encode(
-                list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
+                list(texts), dim=dim, role=role, allow_unvalidated=True, truncation="ignore"
             )
         else:
-            vectors = self.encoder.encode(texts, dim=dim)
+            vectors = encode_as(self.encoder, texts, role, dim=dim)
         return vectors, self._truncated - before
 
     @property
@@ -178,8 +182,9 @@ class TorchBlocks:
     backend = "torch"
 
     def __init__(self, opened: OpenModel) -> None:
-        assert not _is_runtime(opened.encoder)
-        self._encoder: Any = opened.encoder
+        encoder: Any = opened.encoder
+        assert not _is_runtime(encoder)
+        self._encoder = encoder
         self.path = opened.path
         self.name: str = self._encoder.name
         self.dim: int = self._encoder.dim
@@ -190,6 +195,16 @@ class TorchBlocks:
     def truncated(self) -> int:
         """How many texts were cut so far."""
         return int(self._encoder.truncated)
+
+    @property
+    def notices(self) -> "Notices":
+        """Of the encoder within."""
+        found: Notices = self._encoder.notices
+        return found
+
+    @notices.setter
+    def notices(self, notices: "Notices") -> None:
+        self._encoder.notices = notices
 
     def encode_blocks(
         self,
@@ -211,6 +226,7 @@ class TorchBlocks:
         batch_size: int,
         normalize: bool,
         dim: int | None,
+        role: "Role | None",
         precision: str,
         allow_unvalidated: bool,
         truncation: "Truncation",
@@ -229,7 +245,12 @@ class TorchBlocks:
                 raise UsageError("int8 embeddings are those of unit vectors, not of others")
             ranges = ModelDirectory.read(self.path).ranges(width)
         found: Embeddings = self._encoder.encode(
-            texts, batch_size=batch_size, normalize=normalize, dim=width, truncation=truncation
+            texts,
+            batch_size=batch_size,
+            normalize=normalize,
+            dim=width,
+            role=role,
+            truncation=truncation,
         )
         if ranges is not None:
             return vectors.quantize(found, ranges)

@@ -45,6 +45,13 @@ class ModelPrecision(StrEnum):
     int8 = "int8"
 
 
+class Role(StrEnum):
+    """What texts are to a search."""
+
+    query = "query"
+    document = "document"
+
+
 class Format(StrEnum):
     """Of standard output."""
 
@@ -93,6 +100,10 @@ def encode(
     normalize: Annotated[
         bool, typer.Option("--normalize/--no-normalize", help="Scale vectors to length 1.")
     ] = True,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="Put the model's prompt for queries or documents before each text."),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Sentences of typical length that are computed at once.")
     ] = 32,
@@ -140,6 +151,7 @@ def encode(
     from hpdistill.cli._shared import err, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.readers import tell_delimiter
+    from hpdistill.encoder import prompt_of
     from hpdistill.errors import UsageError
     from hpdistill.progress import caution
 
@@ -152,10 +164,11 @@ def encode(
         "errors": errors,
     }
     _check_places(source, out, reading, overwrite=overwrite, as_json=as_json)
-    options = {
+    options: dict[str, Any] = {
         "batch_size": batch_size,
         "normalize": normalize,
         "dim": dim,
+        "role": role.value if role else None,
         "precision": precision.value,
         "allow_unvalidated": allow_unvalidated,
         "truncation": "ignore",  # told once, at the end
@@ -167,6 +180,8 @@ def encode(
         opened = open_model(model, report, precision=model_precision.value, threads=threads)
         if note := run_by(opened):
             say(err, note)
+        if prompt := prompt_of(opened.encoder, options["role"]):
+            say(err, f"each text is put behind the prompt {prompt!r} of {opened.encoder.name}")
         with closing(_encoder(opened)) as encoder:
             work = _Work(encoder, options, _texts(source, reading), total, report)
             if out == _STANDARD:
@@ -304,6 +319,7 @@ class _Work:
             "precision": self._options["precision"],
             "dim": self._none.shape[1],
             "normalization": self._options["normalize"],
+            **({"role": self._options["role"]} if self._options["role"] else {}),
         }
 
 
