@@ -260,7 +260,7 @@ def load_scored_pairs(
     if kind(path) not in TABLES:
         raise EvaluationError(
             f"{path} is of no format that holds scored pairs",
-            hint=f"Allowed: {', '.join(TABLES)} (text formats also with .gz), or a folder of tasks.",
+            hint=f"Allowed: {', '.join(TABLES)} (text formats also with .gz); a folder of tasks.",
         )
     if note := divided_note(path, delimiter):
         tell(note)
