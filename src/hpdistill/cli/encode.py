@@ -334,15 +334,18 @@ def _check_places(
     source: str, out: str, reading: dict[str, Any], *, overwrite: bool, as_json: bool
 ) -> None:
     """Refuse, before a model is loaded, what cannot be read or written."""
-    from hpdistill.corpus.readers import check_column, check_source, refuse_columns
+    from hpdistill.corpus.readers import check_column, check_divided, check_source, refuse_columns
     from hpdistill.errors import UsageError
     from hpdistill.vectorfile import check_output
 
     if source != _STANDARD:
         check_source(source, **reading)
         check_column(source, reading["column"])
+        check_divided(source, reading["delimiter"])
     else:
         refuse_columns("standard input", reading["column"] or ())
+        if reading["delimiter"] is not None:
+            raise UsageError("standard input is no table, so it has no use for `delimiter`")
     if out != _STANDARD:
         check_output(Path(out), overwrite=overwrite)
         if Path(out).exists() and Path(source).exists() and Path(out).samefile(source):

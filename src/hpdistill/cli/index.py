@@ -200,7 +200,6 @@ def index(
         # An index that was built without roles goes on without.
         without = old is not None and old.space.document_prompt is None
         role: Role | None = None if without else "document"
-        )
         prompt = prompt_of(encoder, role)
         space = Space(
             id=queries.space,
