@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hpdistill.errors import UsageError, WeightsError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hpdistill.encoder import Embeddings, Encoder
     from hpdistill.progress import Report
+    from hpdistill.pytorch import TorchEncoder
     from hpdistill.recipe import CorpusRecipe
     from hpdistill.runtime import EncoderPrecision, Truncation
     from hpdistill.vectorfile import Vectors
@@ -175,18 +176,17 @@ class TorchBlocks:
     backend = "torch"
 
     def __init__(self, opened: OpenModel) -> None:
-        assert not _is_runtime(opened.encoder)
-        self._encoder: Any = opened.encoder
+        self._encoder = cast("TorchEncoder", opened.encoder)
         self.path = opened.path
-        self.name: str = self._encoder.name
-        self.dim: int = self._encoder.dim
-        self.precision: str = self._encoder.precision
-        self.max_tokens: int = self._encoder.max_tokens
+        self.name = self._encoder.name
+        self.dim = self._encoder.dim
+        self.precision = self._encoder.precision
+        self.max_tokens = self._encoder.max_tokens
 
     @property
     def truncated(self) -> int:
         """How many texts were cut so far."""
-        return int(self._encoder.truncated)
+        return self._encoder.truncated
 
     def encode_blocks(
         self,
