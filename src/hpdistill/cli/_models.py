@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hpdistill.encoder import encode_as
 from hpdistill.errors import UsageError, WeightsError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hpdistill.encoder import Embeddings, Encoder, Role
     from hpdistill.notices import Notices
     from hpdistill.progress import Report
+    from hpdistill.pytorch import TorchEncoder
     from hpdistill.recipe import CorpusRecipe
     from hpdistill.runtime import EncoderPrecision, Truncation
     from hpdistill.vectorfile import Vectors
@@ -182,19 +183,17 @@ class TorchBlocks:
     backend = "torch"
 
     def __init__(self, opened: OpenModel) -> None:
-        encoder: Any = opened.encoder
-        assert not _is_runtime(encoder)
-        self._encoder = encoder
+        self._encoder = cast("TorchEncoder", opened.encoder)
         self.path = opened.path
-        self.name: str = self._encoder.name
-        self.dim: int = self._encoder.dim
-        self.precision: str = self._encoder.precision
-        self.max_tokens: int = self._encoder.max_tokens
+        self.name = self._encoder.name
+        self.dim = self._encoder.dim
+        self.precision = self._encoder.precision
+        self.max_tokens = self._encoder.max_tokens
 
     @property
     def truncated(self) -> int:
         """How many texts were cut so far."""
-        return int(self._encoder.truncated)
+        return self._encoder.truncated
 
     @property
     def notices(self) -> "Notices":

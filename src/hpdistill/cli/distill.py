@@ -362,16 +362,16 @@ def distill(
         from hpdistill.distill import plan as make_plan
         from hpdistill.distill import report_tables
 
-        places: dict[str, Any] = {
+        rest: dict[str, Any] = {
             "store": store,
             "evaluation": evaluate,
             "export": export,
             "overwrite": overwrite,
         }
         if plan:
-            made = make_plan(recipe, out, **places, report=report)
+            made = make_plan(recipe, out, **rest, report=report)
         else:
-            result = run(recipe, out, **places, report=in_steps(report, batch_size))
+            result = run(recipe, out, **rest, report=in_steps(report, batch_size))
     if plan:
         _print_plan(made, recipe, out, as_json=as_json)
         return
