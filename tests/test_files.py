@@ -271,6 +271,45 @@ def test_a_directory_that_another_process_has_just_removed(tmp_path: Path) -> No
         pass
 
 
+FORKED = """
+import os, subprocess, sys, time
+from pathlib import Path
+from hpdistill.errors import RunError
+from hpdistill.files import alone_in
+place = Path(sys.argv[1])
+OTHER = "import sys; from pathlib import Path; from hpdistill.files import alone_in\\n"
+OTHER += "with alone_in(Path(sys.argv[1])): pass"
+def is_free():
+    return subprocess.run([sys.executable, "-c", OTHER, place], stderr=-3).returncode == 0
+with alone_in(place):
+    if os.fork() == 0:
+        sys.exit()  # and leaves the block, as the parent will
+    os.wait()
+    assert not is_free(), "the child freed it"
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+assert is_free(), "the child kept it"
+if os.fork() == 0:
+    with alone_in(place):
+        os.fork() or time.sleep(60)
+        os.kill(os.getpid(), 9)
+os.wait()
+assert is_free(), "a dead process held it"
+os.killpg(0, 9)
+"""
+
+
+def test_what_a_forked_child_does_is_nothing_to_the_lock_of_its_parent(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
+
+
 def test_a_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run"
     with atomic_directory(path) as temporary:

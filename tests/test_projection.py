@@ -193,7 +193,7 @@ def test_a_dim_over_the_number_of_vectors_is_refused() -> None:
     vectors = cloud(5)
     with pytest.raises(UsageError, match=r"dim 6 needs at least 6 .* there are 5") as caught:
         fit_pca([vectors[:3], vectors[3:]], 6)
-    assert "smaller --dim" in caught.value.hint
+    assert "smaller `dim`" in caught.value.hint
     assert fit_pca([vectors], 5).dim == 5
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from recipes import RECIPE, altered, changed
 
-from hpdistill.errors import UsageError
+from hpdistill.errors import RecipeError, UsageError
 from hpdistill.recipe import Recipe, WeightedModel
 
 OUT_OF_RANGE = [
@@ -173,13 +173,13 @@ def test_text_that_is_not_toml_is_refused() -> None:
 
 def test_errors_of_a_file_name_it(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
-    with pytest.raises(UsageError, match=r"cannot read recipe .*recipe\.toml"):
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*recipe\.toml"):
         Recipe.load(path)
     path.write_bytes(b"student = '\xff'")
-    with pytest.raises(UsageError, match=r"cannot read recipe .*recipe\.toml"):
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*recipe\.toml"):
         Recipe.load(path)
     path.write_text(RECIPE.to_toml().replace("dim = 128", "dmi = 128"), "utf-8")
-    with pytest.raises(UsageError, match=r"recipe\.toml: .*unknown key dmi") as caught:
+    with pytest.raises(RecipeError, match=r"recipe\.toml: .*unknown key dmi") as caught:
         Recipe.load(path)
     assert caught.value.hint == "Did you mean dim?"
 

@@ -20,7 +20,7 @@ from file_limits import largest_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpdistill.errors import RunError, UsageError
+from hpdistill.errors import PackageError, RunError, UsageError
 from hpdistill.vectorfile import (
     FORMATS,
     check_output,
@@ -153,7 +153,7 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_overwritten(tmp_path, s
     out.write_text("mine")
     with pytest.raises(RunError, match="exists already") as caught:
         write(out)
-    assert "--overwrite" in caught.value.hint
+    assert "`overwrite=True`" in caught.value.hint
     assert out.read_text() == "mine"
     with pytest.raises(KeyboardInterrupt):
         write(out, overwrite=True, stop_after=2)
@@ -192,7 +192,7 @@ def test_folders_above_are_made(tmp_path):
 
 def test_without_pyarrow_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match="pyarrow") as caught:
+    with pytest.raises(PackageError, match="pyarrow") as caught:
         check_output(tmp_path / "out.parquet", overwrite=False)
     assert "hpdistill[train]" in caught.value.hint
     check_output(tmp_path / "out.npy", overwrite=False)
@@ -257,7 +257,7 @@ def test_other_texts_are_refused_and_overwritten_when_asked(tmp_path, suffix):
     others = TEXTS[::-1]
     with pytest.raises(RunError, match="holds 10 unfinished vectors of other texts") as caught:
         write(out, others)
-    assert "--overwrite" in caught.value.hint
+    assert "`overwrite=True`" in caught.value.hint
     assert len(write(out, others, overwrite=True)) == 5
     assert np.array_equal(read(out)[1], vectors_of(others))
 

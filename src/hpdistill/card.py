@@ -12,11 +12,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from hpdistill.evaluate import Section
+from hpdistill.evaluate import Section, short_names
 from hpdistill.files import atomic_path, read_json
 from hpdistill.weights import known_models
 
-__all__ = ["licences", "source_name", "write_card"]
+__all__ = ["licences", "model_name", "source_name", "write_card"]
 
 _QUESTION = "how do I remove duplicate rows"
 _ANSWER = "drop_duplicates returns the rows that differ"
@@ -78,12 +78,17 @@ def source_name(source: str) -> str:
     return source if source.startswith("hf:") else re.split(r"[/\\]", source)[-1]
 
 
+def model_name(name: str) -> str:
+    """A model as users name it; a directory without the folders of this machine."""
+    path = Path(name).expanduser()
+    return short_names([str(path.absolute())])[0] if path.is_dir() else name
+
+
 def licences(models: Iterable[str]) -> list[str]:
     """A line for each model; models that have no short name have a card of their own."""
     known = {alias.casefold(): m.licence for m in known_models() for alias in m.aliases}
     return [
-        f"`{source_name(name) if Path(name).is_dir() else name}`: "
-        f"{known.get(name.casefold(), 'see its own model card')}"
+        f"`{model_name(name)}`: {known.get(name.casefold(), 'see its own model card')}"
         for name in dict.fromkeys(filter(None, models))
     ]
 

@@ -1,10 +1,15 @@
 """The exceptions of hpdistill.
 
 Every failure that a user can cause or repair is one of these; anything else that escapes
-is a bug. The command line prints the message, then the hint, and exits with code 1::
+is a bug. Messages name a parameter in backquotes (`overwrite=True`) where they say what to pass;
+the command line says it as its option. It prints the message, then the hint, and exits with code 2
+for a UsageError, which is what was asked, and with 1 for all else, which is what was found::
 
     HpdError
-    ├── UsageError      a value that cannot be used: k of 0, an unknown loss, a bad recipe
+    ├── UsageError      a value that cannot be used: k of 0, an unknown loss, two that exclude
+    │                   each other
+    ├── RecipeError     a recipe file that cannot be read, or whose choices cannot be used
+    ├── PackageError    a Python package that is not installed
     ├── CorpusError     text that cannot be read, or not enough of it
     ├── AugmentError    a dictionary that is not there, a translator that fails
     ├── WeightsError    a model that cannot be found, fetched, verified or trusted
@@ -21,6 +26,8 @@ __all__ = [
     "EvaluationError",
     "ExportError",
     "HpdError",
+    "PackageError",
+    "RecipeError",
     "RunError",
     "SearchError",
     "StoreError",
@@ -44,6 +51,14 @@ class HpdError(Exception):
 
 class UsageError(HpdError):
     """A value that cannot be used."""
+
+
+class RecipeError(HpdError):
+    """A recipe file that cannot be read, or whose choices cannot be used."""
+
+
+class PackageError(HpdError):
+    """A Python package that is not installed."""
 
 
 class CorpusError(HpdError):

@@ -4,7 +4,7 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from hpdistill.errors import UsageError
+from hpdistill.errors import PackageError
 
 __all__ = ["extra", "extra_version", "missing_package"]
 
@@ -19,7 +19,7 @@ def extra(module: str, name: str = "train", *, task: str = "this", hint: str = "
         hint: What to do without it, if not to install the extra.
 
     Raises:
-        UsageError: It, or a package that it needs, is not installed.
+        PackageError: It, or a package that it needs, is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -35,7 +35,7 @@ def extra_version(package: str, name: str = "train") -> str:
         name: Of the extra that brings it.
 
     Raises:
-        UsageError: It is not installed.
+        PackageError: It is not installed.
     """
     try:
         return version(package)
@@ -45,7 +45,7 @@ def extra_version(package: str, name: str = "train") -> str:
 
 def missing_package(
     package: str, name: str = "train", *, task: str = "this", hint: str = ""
-) -> UsageError:
+) -> PackageError:
     """The error for a package that is not installed.
 
     Args:
@@ -54,7 +54,7 @@ def missing_package(
         task: What needs it.
         hint: What to do without it, if not to install the extra.
     """
-    return UsageError(
+    return PackageError(
         f"{task} needs the Python package {package}, which is not installed",
         hint=hint or f"pip install 'hpdistill[{name}]'",
     )

@@ -9,11 +9,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpdistill.errors import HpdError, RunError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = [
     "alone_in",
@@ -21,10 +24,12 @@ __all__ = [
     "atomic_path",
     "check_work_directory",
     "check_writable",
+    "claimed",
     "clear_os_errors",
     "is_abandoned",
     "is_temporary",
     "json_hash",
+    "lock_on",
     "make_directory",
     "read_json",
     "reading_own",
@@ -180,23 +185,50 @@ def alone_in(directory: Path) -> Iterator[None]:
         directory: Existing; `.lock` in it is ours.
 
     Raises:
-        RunError: Another process works in it, or was just removing it.
+        RunError: Another process works in it, or was just removing it; or it cannot be written.
     """
-    import fcntl  # not on Windows, where models are read all the same
-
-    finishing = f"another process was just finishing in {directory}"
-    with clear_os_errors(directory), ExitStack() as opened:
-        try:
-            lock = opened.enter_context((directory / ".lock").open("a"))
-        except FileNotFoundError as error:
-            raise RunError(finishing, hint="Try again.") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {directory}") from error
-        if os.fstat(lock.fileno()).st_nlink == 0:
-            raise RunError(finishing, hint="Try again.")
+    if not directory.is_dir():
+        raise RunError(f"another process was just finishing in {directory}", hint="Try again.")
+    with clear_os_errors(directory), claimed(directory):
         yield
+
+
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Keep other processes from a directory that stays.
+
+    Args:
+        directory: Made if missing; `.lock` in it is ours.
+
+    Raises:
+        RunError: Another process works in it, or it cannot be written.
+    """
+    lock = lock_on(directory / ".lock")
+    try:
+        lock.acquire()
+    except TimeoutError as error:
+        raise RunError(f"another process is working in {directory}") from error
+    except OSError as error:
+        raise RunError(f"cannot write {directory}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lock_on(path: Path, *, wait: bool = False) -> "BaseFileLock":
+    """A lock that one process at a time holds, and that is free again when its process is gone.
+
+    Neither what a forked child does nor its life touches the lock of its parent. The file stays.
+
+    Args:
+        path: Made, with the directories above it.
+        wait: Whether `acquire` waits until the lock is free, or raises a TimeoutError.
+    """
+    from filelock import FileLock  # takes long to import
+
+    # Of whatever thread: what holds it may be collected in another one.
+    return FileLock(path, blocking=wait, thread_local=False)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json can hold
@@ -312,7 +344,10 @@ def clear_os_errors(
 
 def sync(path: Path) -> None:
     """Have a file or directory on the disk, not only in memory that a power cut takes."""
-    handle = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and path.is_dir():  # which it cannot open
+        return
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -326,6 +361,12 @@ def _writer(path: Path) -> int | None:
 
 
 def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # where 0 is Ctrl-C, and is sent
+        try:
+            import psutil
+        except ImportError:
+            return True
+        return bool(psutil.pid_exists(pid))
     try:
         os.kill(pid, 0)  # sends nothing
     except ProcessLookupError:

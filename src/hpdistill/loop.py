@@ -26,6 +26,7 @@ from torch import nn
 from hpdistill.encoder import Embeddings
 from hpdistill.errors import HpdError, RunError
 from hpdistill.files import atomic_directory, read_json, reading_own, write_json
+from hpdistill.interrupts import Postponed
 from hpdistill.progress import Report, silent
 from hpdistill.pytorch import batches_at_once, has_bfloat16, intake_of, rows_that_fit
 from hpdistill.recipe import SettledLoop
@@ -51,6 +52,9 @@ GROUP = 64
 
 LEAST_GROUPS = 8
 """A small corpus is cut into so many, or all that ever meets in a batch is of one length."""
+
+CHECKPOINT_SECONDS = 300
+"""A checkpoint is written at the latest so long after the one before; it decides nothing else."""
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, HpdError)
 """What reading a damaged checkpoint raises."""
@@ -120,6 +124,9 @@ class Progress:
     best_score: float = -math.inf
     seconds: float = 0.0
     """Spent training, over all interrupted parts."""
+    loss_sum: float = 0.0
+    """Of the steps since the last validation."""
+    loss_count: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     """Of each validation: `step`, `loss` (mean since the last), `score` (if there is one),
     `learning_rate`."""
@@ -158,6 +165,7 @@ def fit(
     """Train a model in place and leave it with its best weights.
 
     Goes on from the newest checkpoint in `directory`; an unbroken run gives the same weights.
+    Ctrl-C and SIGTERM do what they do once the step is done and saved; a second one at once.
 
     Args:
         student: Its last module normalises.
@@ -190,35 +198,55 @@ def fit(
         _record(progress, first, 0.0, 0.0, may_win=start_may_win or steps == 0)
         _checkpoint(directory, student, optimizer, progress)
     student.train(recipe.dropout)
-    started, loss_sum, loss_count = time.perf_counter(), 0.0, 0
+    started = saved = time.perf_counter()
     before = progress.seconds
-    for step, batch in _steps_from(progress.step, steps, lengths, recipe, seed):
-        rate = recipe.learning_rate * schedule(step, steps, recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        for loss in backward(batch):
-            loss_sum += loss
-        loss_count += 1
-        nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress.step = step + 1
-        progress.sentences += len(batch)
-        report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
-        if progress.step % recipe.evaluate_every == 0 or progress.step == steps:
-            if not math.isfinite(loss_sum):
+    with Postponed() as signals:
+
+        def save() -> None:
+            nonlocal saved
+            progress.seconds = before + time.perf_counter() - started
+            _checkpoint(directory, student, optimizer, progress)
+            signals.unsaved, saved = False, time.perf_counter()
+
+        for step, batch in _steps_from(progress.step, steps, lengths, recipe, seed):
+            rate = recipe.learning_rate * schedule(step, steps, recipe.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            losses = list(backward(batch))
+            nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            # From here on until they are saved, this step and those before could be lost.
+            signals.unsaved = True
+            for loss in losses:
+                progress.loss_sum += loss
+            progress.loss_count += 1
+            progress.step = step + 1
+            progress.sentences += len(batch)
+            try:
+                report("training", progress.step * recipe.batch_size, steps * recipe.batch_size)
+            except KeyboardInterrupt:  # a program's own; or that of a second Ctrl-C
+                if not signals.came:
+                    save()
+                raise
+            validates = progress.step % recipe.evaluate_every == 0 or progress.step == steps
+            is_late = time.perf_counter() - saved >= CHECKPOINT_SECONDS
+            if not (validates or is_late or signals.came):
+                continue
+            if not math.isfinite(progress.loss_sum):
                 raise RunError(
-                    f"the training diverged: its loss is {loss_sum} at step {progress.step:,} of "
-                    f"{steps:,}",
+                    f"the training diverged: its loss is {progress.loss_sum} at step "
+                    f"{progress.step:,} of {steps:,}",
                     hint=f"Give a learning rate below {recipe.learning_rate:g}.",
                 )
-            student.eval()
-            reached = None if score is None else score()
-            student.train(recipe.dropout)
-            progress.seconds = before + time.perf_counter() - started
-            _record(progress, reached, loss_sum / loss_count, rate)
-            _checkpoint(directory, student, optimizer, progress)
-            loss_sum, loss_count = 0.0, 0
+            if validates:
+                student.eval()
+                reached = None if score is None else score()
+                student.train(recipe.dropout)
+                _record(progress, reached, progress.loss_sum / progress.loss_count, rate)
+                progress.loss_sum, progress.loss_count = 0.0, 0
+            save()
+            signals.deliver()
     best = directory / f"best-{progress.best_step:08d}"
     with _sound(best):
         load_model(student, best / "model.safetensors")

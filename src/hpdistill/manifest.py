@@ -1,18 +1,17 @@
 """A run directory: whose it is, which stages are complete, and on what inputs."""
 
-import fcntl
-import os
-import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import HpdError, RunError
 from hpdistill.files import (
+    claimed,
     is_abandoned,
     is_temporary,
     json_hash,
@@ -22,21 +21,31 @@ from hpdistill.files import (
 )
 from hpdistill.recipe import Choices
 
-__all__ = ["Manifest", "has_stage", "open_run", "read_manifest"]
+__all__ = ["Manifest", "Removed", "clean_run", "has_stage", "open_run", "read_manifest"]
 
 _MANIFEST = "manifest.json"
+_TO_GO_ON = ("checkpoints", "copies", "corpus", "init", "targets")
+"""What a run has for its stages only; the rest is its model, its report and its choices."""
 
 
 class Manifest:
     """`manifest.json`: for every complete stage the hash of its inputs, and what it gave.
 
-    A stage is skipped when it is there with equal inputs, and redone otherwise.
+    A stage is skipped when it is there with equal inputs, and redone otherwise; but nothing is
+    redone in a run that was cleaned.
+
+    Args:
+        directory: Of the run.
+        header: Versions and machine.
+        overwrite: Whether what was cleaned away is made again if it is needed.
     """
 
-    def __init__(self, directory: Path, header: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, header: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = directory / _MANIFEST
         found = read_manifest(directory)
         self._data = {**header, "stages": found["stages"] if found else {}}
+        if found is not None and "cleaned" in found and not overwrite:
+            self._data["cleaned"] = found["cleaned"]
         if found is None:
             self._save()  # what makes the directory a run
 
@@ -58,10 +67,23 @@ class Manifest:
 
         Returns:
             The facts, plus `hash` (of the inputs) for the stages that build on it.
+
+        Raises:
+            RunError: It would have to be done, and the run was cleaned.
         """
         key = json_hash(inputs)
-        if self.is_complete(name, inputs) and all(path.exists() for path in outputs):
+        complete = self.is_complete(name, inputs)
+        missing = [path for path in outputs if not path.exists() and not self._is_cleaned(path)]
+        if complete and not missing:
             return {**self.stages[name]["facts"], "hash": key}
+        if self.cleaned:
+            why = f"{missing[0]} is gone" if complete else "not all that decides it is as it was"
+            raise RunError(
+                f"{self.path.parent} was cleaned, and its stage {name!r} would have to be done "
+                f"again: {why}",
+                hint="Give another --out, or --overwrite to make again what was removed: "
+                f"{', '.join(self.cleaned)}.",
+            )
         # While it runs, it does not count as complete.
         self.stages.pop(name, None)
         self._save()
@@ -85,6 +107,15 @@ class Manifest:
         """Whether a stage was done with these inputs."""
         done = self.stages.get(name)
         return done is not None and done["inputs"] == json_hash(inputs)
+
+    @property
+    def cleaned(self) -> list[str]:
+        """What `clean_run` has removed; empty if the run is whole."""
+        names: list[str] = self._data.get("cleaned", [])
+        return names
+
+    def _is_cleaned(self, path: Path) -> bool:
+        return path.relative_to(self.path.parent).parts[0] in self.cleaned
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -115,15 +146,7 @@ def open_run(
     """
     _check_owner(directory, recipe, overwrite=overwrite)
     make_directory(directory)
-    try:
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"cannot write {directory}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is working in {directory}") from error
+    with claimed(directory):
         # Again: whoever held the lock may have made it another recipe's.
         _check_owner(directory, recipe, overwrite=overwrite)
         # Of a killed process: nobody else may be writing here now, but to embeddings, which several
@@ -133,13 +156,11 @@ def open_run(
                 shutil.rmtree(leftover)
             else:
                 leftover.unlink(missing_ok=True)  # it may have gone with its directory
-        manifest = Manifest(directory, header)
+        manifest = Manifest(directory, header, overwrite=overwrite)
         path = directory / "recipe.toml"
         if not _holds(path, recipe):
             recipe.save(path)
         yield manifest
-    finally:
-        os.close(lock)
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -155,7 +176,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         RunError: It is damaged, or of something else than a run.
     """
     path = directory / _MANIFEST
-    hint = f"Give another --out; with --store {directory / 'targets'} embeddings are kept."
+    hint = f"Give another `out`; with `store={directory / 'targets'}` embeddings are kept."
     try:
         found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -171,6 +192,72 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
+@dataclass(frozen=True)
+class Removed:
+    """A part of a run that was removed, or would be."""
+
+    path: Path
+    bytes: int
+
+
+def clean_run(directory: Path, *, dry_run: bool = False) -> list[Removed]:
+    """Remove from a finished run all that its model does not need; what is not of the run stays.
+
+    The model, the report, the recipe and the manifest stay, and say afterwards that the run is
+    complete.
+
+    Args:
+        directory: Of a distillation or a contrastive training.
+        dry_run: Only say what would go: corpus, targets, embeddings, checkpoints.
+
+    Returns:
+        What was removed; empty if nothing was left to remove.
+
+    Raises:
+        RunError: It holds no run, or one that is not finished, or another process works in it.
+    """
+    found = read_manifest(directory)
+    if found is None:
+        raise RunError(f"{directory} holds no run")
+    with claimed(directory):
+        found = read_manifest(directory) or found
+        last = "report" if "corpus" in found["stages"] else "training"
+        if last not in found["stages"] or not (directory / "model" / "modules.json").is_file():
+            raise RunError(
+                f"the run in {directory} is not finished: what would be removed is needed for that",
+                hint="Finish it by the command that began it, or remove the whole directory.",
+            )
+        parts = [directory / name for name in _TO_GO_ON]
+        parts += filter(is_abandoned, sorted(directory.glob("*.tmp")))
+        removed = [
+            Removed(path, _size(path)) for path in parts if path.is_symlink() or path.exists()
+        ]
+        if removed and not dry_run:
+            # First, so that a run that is killed here does not count as one to be redone.
+            names = {*found.get("cleaned", []), *(part.path.name for part in removed)}
+            cleaned = [name for name in _TO_GO_ON if name in names]
+            write_json(directory / _MANIFEST, {**found, "cleaned": cleaned})
+            for part in removed:
+                _remove(part.path)
+    return removed
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory; what a link leads to is elsewhere."""
+    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot remove {error.filename or path}: {error.strerror}") from error
+
+
 def has_stage(directory: Path, name: str) -> bool:
     """Whether a directory holds a run, of any recipe, that has completed a stage.
 
@@ -182,6 +269,13 @@ def has_stage(directory: Path, name: str) -> bool:
 
 def peak_memory_mb() -> int:
     """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        used = psutil.Process().memory_info()
+        return int(getattr(used, "peak_wset", used.rss)) // 10**6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6
 
@@ -200,7 +294,7 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise RunError(f"{directory} is a file; --out must name a directory")
+        raise RunError(f"{directory} is a file; `out` must name a directory")
     kept = directory / "recipe.toml"
     manifest = read_manifest(directory)
     if manifest is None:
@@ -208,14 +302,15 @@ def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
         for entry in directory.iterdir():
             if entry.name not in allowed and not is_temporary(entry):
                 raise RunError(
-                    f"{directory} is not empty and holds no run", hint="Give --out a new directory."
+                    f"{directory} is not empty and holds no run", hint="Give `out` a new directory."
                 )
     elif manifest["stages"] and not overwrite and not _holds(kept, recipe):
         # A run that failed on its sources, before any stage was complete, has nothing to lose.
         raise RunError(
             f"{directory} holds a run of another recipe",
-            hint="Give another --out, or --overwrite to replace it; "
-            "teacher embeddings that still fit are kept.",
+            hint="Give another `out`, or `overwrite=True` to replace it; "
+            "teacher embeddings that still fit are kept. `hpd distill --resume --evaluate DIR` "
+            "measures it on other data.",
         )
 
 

@@ -225,7 +225,7 @@ def fit_whitening(shards: Iterable[Embeddings], dim: int) -> Projection:
         raise UsageError(
             f"dim {dim} cannot be whitened: these {covariance.count:,} embeddings differ in "
             f"{spanned} directions only",
-            hint="Give more sentences, or a smaller --dim.",
+            hint="Give more sentences, or a smaller `dim`.",
         )
     components = _signed(directions[:, :dim].T) / np.sqrt(values[:dim])[:, None]  # (k, width)
     return Projection(
@@ -272,5 +272,5 @@ def check_dim(dim: int, *, width: int, sentences: int | None = None) -> None:
     if sentences is not None and dim > sentences:
         raise UsageError(
             f"dim {dim} needs at least {dim} training sentences, and there are {sentences}",
-            hint="Give more sentences, or a smaller --dim.",
+            hint="Give more sentences, or a smaller `dim`.",
         )

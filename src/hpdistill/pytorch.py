@@ -490,7 +490,8 @@ class TorchEncoder(ByRole):
             role: What the texts are to a search; None: neither, as in `SentenceTransformer.encode`.
             truncation: What to do about texts longer than `max_tokens`: cut them and `warn`
                 (TruncationWarning), cut them and say nothing, or raise an error.
-            advance: Called with the number of texts finished after each batch.
+            advance: Called after each batch with how many texts are finished, by their tokens:
+                the longest come first, and a count of heads would promise too much time.
 
         Returns:
             Array of shape (len(texts), dim), float32.
@@ -506,7 +507,8 @@ class TorchEncoder(ByRole):
         self._note_cut(texts, ids, role, truncation)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]), reverse=True)
         budget = batch_size * TYPICAL_TOKENS * batches_at_once(self.model.device.type)
-        start = 0
+        start = told = work = 0
+        whole = sum(map(len, ids)) + len(ids)
         with torch.inference_mode():
             while start < len(order):
                 count = rows_that_fit(intake, len(ids[order[start]]), budget)
@@ -517,7 +519,9 @@ class TorchEncoder(ByRole):
                 vectors[batch] = output[:, : self.dim].float().cpu().numpy()
                 start += count
                 if advance is not None:
-                    advance(len(batch))
+                    work += sum(len(ids[index]) + 1 for index in batch)
+                    before, told = told, len(texts) * work // whole
+                    advance(told - before)
         if normalize:
             return unit(vectors, dim=dim)
         return vectors if dim is None else vectors[:, :dim]

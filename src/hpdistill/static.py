@@ -69,7 +69,7 @@ def read_tokenizer(model: Path) -> Tokenizer:
     if not path.is_file():
         raise WeightsError(
             f"{model} has no tokenizer.json",
-            hint="A static student takes its tokenizer from another model: --student static:MODEL.",
+            hint="A static student takes its tokenizer from another model: `student=static:MODEL`.",
         )
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -96,8 +96,8 @@ def check_vocabulary(tokenizer: Tokenizer, recipe: StaticRecipe) -> None:
         raise UsageError(
             f"the vocabulary of a {kind} tokenizer cannot be changed; "
             f"allowed: {', '.join(_SPELLING_MODELS)}",
-            hint="Leave static.vocabulary and static.add_words alone, or take the tokenizer of "
-            "another model with --student static:MODEL.",
+            hint="Leave `static.vocabulary` and `static.add_words` alone, or take the tokenizer of "
+            "another model with `student=static:MODEL`.",
         )
 
 

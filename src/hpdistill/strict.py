@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from hpdistill.errors import UsageError
 
-__all__ = ["build"]
+__all__ = ["build", "convert", "keys_of"]
 
 _Built = TypeVar("_Built")
 
@@ -27,6 +27,39 @@ def build(kind: type[_Built], data: object, *, what: str) -> _Built:
             itself refuses.
     """
     return typing.cast("_Built", _build(kind, data, f"{what}: ", ""))
+
+
+def convert(hint: object, value: object, *, what: str) -> object:
+    """Check one value, as `build` checks that of a key.
+
+    Args:
+        hint: The type of the field.
+        value: As TOML gives it.
+        what: Names it in messages.
+
+    Raises:
+        UsageError: It is of another type, or none of the literals.
+    """
+    return _convert(hint, value, "", what)
+
+
+def keys_of(kind: type) -> dict[str, object]:
+    """Every key of a dataclass and of those within, with dots, and the type of its value."""
+    keys: dict[str, object] = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = _without_none(hint)
+        if dataclasses.is_dataclass(inner):
+            within = keys_of(typing.cast("type", inner))
+            keys |= {f"{name}.{key}": one for key, one in within.items()}
+        else:
+            keys[name] = inner
+    return keys
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any field type
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(a for a in typing.get_args(hint) if a is not type(None))
+    return hint
 
 
 def _build(kind: type, data: object, what: str, where: str) -> object:
@@ -49,13 +82,20 @@ def _build(kind: type, data: object, what: str, where: str) -> object:
         )
         if required and item.name not in values:
             raise UsageError(f"{what}{where}{item.name} is missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except UsageError as error:
+        if str(error).partition(" is ")[0] not in names:
+            raise
+        raise UsageError(f"{where}{error}", hint=error.hint) from error
 
 
 def _convert(hint: Any, value: Any, what: str, where: str) -> Any:  # noqa: ANN401 - any field type
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        # Of one or several, such as a text or texts.
+        several = [one for one in typing.get_args(hint) if typing.get_origin(one) is tuple]
+        hint = several[0] if several and isinstance(value, list) else _without_none(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert(next(a for a in arguments if a is not type(None)), value, what, where)
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), value, what, f"{where}.")
     if origin is tuple:

@@ -73,7 +73,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
     if out.is_dir():
         raise RunError(f"{out} is a directory; name a file")
     if out.exists() and not overwrite:
-        raise RunError(f"{out} exists already", hint="Give another name, or --overwrite.")
+        raise RunError(f"{out} exists already", hint="Give another name, or `overwrite=True`.")
     if out.suffix == ".parquet":
         _pyarrow()
 
@@ -393,7 +393,8 @@ def _claim(part: Path, key: dict[str, object], *, overwrite: bool) -> None:
 def _begun(part: Path, rows: int, reason: str) -> RunError:
     return RunError(
         f"{part} holds {rows:,} unfinished vectors of {reason}",
-        hint="Give another name to keep them, or --overwrite to drop them; or remove that folder.",
+        hint="Give another name to keep them, or `overwrite=True` to drop them; or remove that "
+        "folder.",
     )
 
 
@@ -432,7 +433,7 @@ def _unicode(text: str) -> str:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    task, hint = "writing .parquet", "pip install 'hpdistill[train]', or write .npy."
+    task, hint = "writing .parquet", "pip install 'hpdistill[search]', or write .npy."
     return extra("pyarrow", task=task, hint=hint), extra("pyarrow.parquet", task=task, hint=hint)
 
 

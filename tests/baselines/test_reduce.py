@@ -1,5 +1,6 @@
 """Whitening is what twenty lines of NumPy say; the model with it is one that all readers take."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
@@ -116,6 +118,30 @@ def test_a_whitened_model_gives_what_the_reference_says(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_whitened_model_has_a_card(
+    teacher_dir: Path, corpus: CorpusRecipe, splits: Corpus, whitened: Path
+) -> None:
+    card = ModelCard.load(whitened / "README.md")
+    assert card.data.library_name == "sentence-transformers"
+    assert card.data.pipeline_tag == "sentence-similarity"
+    assert "whitening" in card.data.tags
+    assert card.data.language is card.data.base_model is card.data.license is None
+    said = " ".join(card.text.split())
+    for text in (
+        f"# teacher, whitening to {K} numbers",
+        "`hpd whiten`",
+        f"{splits.count('train'):,} unlabelled sentences ({Path(corpus.sources[0]).name})",
+        "- **fidelity**: ",
+        "| teacher, whitening | 6 | 48 | 250 |",
+    ):
+        assert text in said
+    assert str(teacher_dir.parent) not in said
+    (with_torch, _) = re.findall("```python\n(.*?)```", card.text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(with_torch.replace("path/to/this/directory", str(whitened)), names)
+    assert names["vectors"].shape == (2, K)
+
+
 @pytest.mark.parametrize(("centred", "whitening"), [(False, 0.0), (True, 0.0), (False, 0.5)])
 def test_a_cut_model_gives_its_principal_components(
     teacher_dir: Path,
@@ -136,6 +162,9 @@ def test_a_cut_model_gives_its_principal_components(
     kinds = [type(module).__name__ for module in model]
     between = ["Normalize"] if centred else []
     assert kinds == ["Transformer", "Pooling", *between, "Dense", "Normalize"]
+    card = (out / "README.md").read_text("utf-8")
+    assert f"cut to their first {K} principal components" in card
+    assert ("power 0.5" in card) == (whitening == 0.5)
     row = dict(result.row)
     assert row.pop("seconds") >= 0
     assert row.pop("spearman") > 0.5

@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
@@ -20,6 +23,7 @@ from hpdistill.encoder import unit
 from hpdistill.errors import EvaluationError, RunError, UsageError
 from hpdistill.evaluate import load_tasks
 from hpdistill.export import export_model
+from hpdistill.manifest import clean_run
 from hpdistill.pytorch import load_model
 from hpdistill.recipe import CorpusRecipe, NliRecipe, SimcseRecipe
 
@@ -151,6 +155,17 @@ def test_what_is_returned_says_how_it_went(recipe: SimcseRecipe, unbroken: Path)
     }
 
 
+def test_the_model_has_a_card(recipe: SimcseRecipe, unbroken: Path) -> None:
+    card = ModelCard.load(unbroken / "model/README.md")
+    assert card.data.library_name == "sentence-transformers"
+    assert {"simcse", "supervised"} <= set(card.data.tags)
+    assert card.data.language is card.data.base_model is None
+    said = " ".join(card.text.split())
+    for text in ("# student by supervised SimCSE", "(AllNLI.tsv)", f"| {STEPS} |", "- **loss**: "):
+        assert text in said
+    assert str(Path(recipe.backbone).parent) not in said
+
+
 def test_two_trainings_are_equal_bit_for_bit(
     recipe: SimcseRecipe, unbroken: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +190,31 @@ def test_a_broken_training_ends_like_an_unbroken_one(
     assert_same(out, unbroken)
     steps = [entry["step"] for entry in history(out)]
     assert steps == [0, 3, 6, 9, 12]
+
+
+def test_ctrl_c_costs_no_step(recipe: SimcseRecipe, unbroken: Path, tmp_path: Path) -> None:
+    def report(task: str, done: int, total: int) -> None:
+        if (task, done) == ("training", 7 * 16):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_simcse(recipe, tmp_path / "run", report=report)
+    (newest,) = (tmp_path / "run").glob("checkpoints/*/step-*")
+    assert newest.name == "step-00000007"
+    train_simcse(recipe, tmp_path / "run")
+    assert_same(tmp_path / "run", unbroken)
+    assert history(tmp_path / "run") == history(unbroken)
+
+
+def test_a_cleaned_run_is_complete(recipe: SimcseRecipe, unbroken: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    before = train_simcse(recipe, run).row
+    assert [part.path.name for part in clean_run(run)] == ["checkpoints"]
+    assert not (run / "checkpoints").exists()
+    assert train_simcse(recipe, run, report=stop_at(0, 16)).row == before
+    shutil.rmtree(run / "model")
+    with pytest.raises(RunError, match="was cleaned, and its stage 'training' would have to"):
+        train_simcse(recipe, run)
 
 
 def test_a_directory_of_another_recipe_is_left_alone(recipe: SimcseRecipe, unbroken: Path) -> None:

@@ -1,5 +1,6 @@
 """What to look at after a small distillation."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -44,6 +45,16 @@ def resumed_rows(distill: Callable[..., Ended], run: Path) -> list[dict[str, Any
     assert ended.code == 0, ended.err
     rows: list[dict[str, Any]] = json.loads(ended.out)["rows"]
     return rows
+
+
+def senteval(folder: Path, sentences: list[str]) -> Path:
+    """A folder of one task, whose pairs are of these sentences."""
+    task = folder / "STS/STSBenchmark"
+    task.mkdir(parents=True)
+    pairs = itertools.pairwise(sentences)
+    rows = (f"g\tf\ty\t1\t{i % 6}.0\t{a}\t{b}\n" for i, (a, b) in enumerate(pairs))
+    (task / "sts-test.csv").write_text("".join(rows), "utf-8")
+    return folder
 
 
 def own_store(store: Path, run: Path, tmp_path: Path) -> Path:

@@ -1,13 +1,11 @@
 """`hpd distill` at the command line: what it makes and prints."""
 
-import itertools
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 from command_ends import refused
-from distilling import resumed_rows, weights
+from distilling import resumed_rows, senteval, weights
 from sentence_transformers import SentenceTransformer
 
 from hpdistill.projection import Projection
@@ -142,16 +140,6 @@ def test_a_recipe_file_replays_a_run(hpd, run, store, tmp_path):
     assert weights(again) == weights(run)
     assert hpd(*line[:-1], tmp_path / "other", "--dim", "4").code == 0
     assert Recipe.load(tmp_path / "other/recipe.toml").dim == 4
-
-
-def senteval(folder: Path, sentences: list[str]) -> Path:
-    """A folder of one task, whose pairs are of these sentences."""
-    task = folder / "STS/STSBenchmark"
-    task.mkdir(parents=True)
-    pairs = itertools.pairwise(sentences)
-    rows = (f"g\tf\ty\t1\t{i % 6}.0\t{a}\t{b}\n" for i, (a, b) in enumerate(pairs))
-    (task / "sts-test.csv").write_text("".join(rows), "utf-8")
-    return folder
 
 
 def test_folders_to_evaluate_on_join_those_that_a_recipe_excludes(

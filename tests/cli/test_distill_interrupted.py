@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from command_ends import hint, refused
-from distilling import contents, own_store, resumed_rows, weights
+from distilling import contents, own_store, resumed_rows, senteval, weights
 from file_limits import largest_file
 
 
@@ -57,6 +57,29 @@ def test_resume_with_changed_options(hpd, run):
 
 def test_resume_with_the_same_options(distill, run, store):
     assert distill("--resume", store=store).code == 0
+
+
+def test_resume_with_other_evaluation_data(distill, hpd, run, store, sentences, tmp_path):
+    """They decide what is measured and nothing else: no stage before the report is done again."""
+    before = json.loads((run / "manifest.json").read_text("utf-8"))["stages"]
+    kept = (run / "recipe.toml").read_bytes()
+    ours, others = sentences(120), [f"{text} once" for text in sentences(12, seed=9)]
+    for texts, seen in ((others, 0), (ours, 100)):
+        folder = senteval(tmp_path / f"sts{seen}", texts)
+        line = ("distill", "--resume", "--out", run, "--evaluate", folder, "--store", store)
+        ended = hpd(*line)
+        assert ended.code == 0, ended.err
+        assert "STS-B" in ended.out
+        said = " ".join(ended.out.split())
+        assert (f"{seen} sentences of this evaluation were trained on" in said) == (seen > 0)
+        report = json.loads((run / "report.json").read_text("utf-8"))
+        assert report["evaluation"] == str(folder)
+        after = report["stages"]
+        assert after["report"] != before.pop("report", None)
+        assert {name: after[name] for name in before} == before
+        assert (run / "recipe.toml").read_bytes() == kept
+    # It is the run's from now on.
+    assert all(isinstance(row["STSBenchmark"], float) for row in resumed_rows(distill, run))
 
 
 def test_the_file_that_was_mended_is_distilled_by_the_same_command(

@@ -123,7 +123,7 @@ def test_a_head_for_a_static_student(option, distill, tmp_path):
 
 
 def test_k_of_0(distill, tmp_path):
-    assert refused(distill(dim=0)) == "error: dim is 0; allowed: 1 or more"
+    assert refused(distill(dim=0)) == "error: --dim is 0; allowed: 1 or more"
     assert not (tmp_path / "run").exists()
 
 
@@ -165,8 +165,8 @@ def test_what_was_refused_does_not_stand_in_the_way_of_what_is_right(
         ({"precision": "float16"}, "precision is 'float16'; allowed: auto, float32, bfloat16"),
         ({"errors": "guess"}, "errors is 'guess'; allowed: strict, replace, ignore"),
         ({"epochs": "nan"}, "epochs is nan"),
-        ({"learning_rate": 0}, "learning_rate is 0.0; allowed: above 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"learning_rate": 0}, "--learning-rate is 0.0; allowed: above 0"),
+        ({"batch_size": 0}, "--batch-size is 0"),
         ({"anchor": -1}, "anchor is -1.0"),
         ({"seed": -1}, "seed is -1"),
         ({"limit": 5}, "limit is 5; allowed: 15 or more"),

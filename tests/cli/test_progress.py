@@ -1,6 +1,7 @@
 """Progress in a log: a line now and then, and one at the end of each task."""
 
 import io
+import re
 from itertools import count
 
 import pytest
@@ -48,3 +49,31 @@ def test_what_is_said_again_at_its_end_is_said_once(log: io.StringIO) -> None:
         run(report)
         report("training", 600, 600)
     assert log.getvalue().count("training: 600,") == 1
+
+
+def test_a_stage_is_a_heading(log: io.StringIO) -> None:
+    with _shared.progress() as report:
+        report("stage 2 of 7: teacher", 0, 0)
+        run(report)
+    assert log.getvalue().splitlines()[0] == "stage 2 of 7: teacher"
+
+
+def test_a_training_is_told_in_steps(log: io.StringIO) -> None:
+    with _shared.progress() as report:
+        run(_shared.in_steps(report, batch_size=20))
+    assert log.getvalue().splitlines()[-1] == "training steps: 30, 120 s"
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_bars_fit_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    terminal = Console(file=file, width=width, force_terminal=True, no_color=True)
+    monkeypatch.setattr(_shared, "err", terminal)
+    with _shared.progress() as report:
+        report("stage 2 of 7: teacher", 0, 0)
+        report("embedding with mpnet", 500, 1000)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+    lines = [line.rstrip() for part in text.splitlines() for line in part.split("\r")]
+    assert "stage 2 of 7: teacher" in lines
+    assert any("embedding with mpnet" in line and "500/1000" in line for line in lines)
+    assert max(map(len, lines)) <= width

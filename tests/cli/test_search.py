@@ -288,7 +288,7 @@ def test_milvus_that_is_gone(hpd: Hpd, index: Callable[..., Path]) -> None:
 
 def test_an_option_of_another_engine_is_refused(hpd: Hpd, index: Callable[..., Path]) -> None:
     ended = hpd("search", index(), "a dog", "--option", "nprobe=3")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "the engine flat has no option 'nprobe' of searching; it has none" in ended.err
 
 

@@ -157,7 +157,7 @@ def test_what_json_cannot_hold_becomes_what_it_can(tmp_path: Path) -> None:
 def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "a.jsonl", {"id": "1", "de": "eins", "en": "one"})
     assert "columns: de, en" in str(fault(source))
-    assert "--text-column" in fault(source).hint
+    assert "`text_column`" in fault(source).hint
     assert "line 1: no column 'fr'" in str(fault(source, text_column="fr"))
     assert "line 1: no column 'k'" in str(fault(source, text_column="de", id_column="k"))
     missing = fault(source, text_column="de", metadata_columns=["en", "author"])
@@ -257,3 +257,27 @@ def test_a_dataset(tmp_path: Path) -> None:
     jsonl(tmp_path / "data.jsonl", {"id": 3, "body": "x", "by": "me", "n": 1})
     found = list(read_documents(f"hf:{tmp_path}:::body", metadata_columns=["n"]))
     assert found == [DocumentRow("3", "x", {"n": 1})]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_texts_of_several_columns_are_joined(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"id": "a", "title": "Dogs", "body": "A dog runs.", "more": ""},
+        {"id": "b", "title": "Rain", "body": "", "more": "It rains."},
+    ]
+    path = tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "jsonl":
+        jsonl(path, *rows)
+    else:
+        gap = {"csv": ";", "tsv": "\t"}[kind]
+        write(path, "".join(gap.join(row) + "\n" for row in (rows[0], *(r.values() for r in rows))))
+    source = str(path)
+    assert pairs(source, text_column=["more", "title", "body"]) == [
+        ("a", "Dogs A dog runs."),
+        ("b", "It rains. Rain"),
+    ]
+    # A title is joined of itself only where no column is named.
+    assert pairs(source, text_column="body") == [("a", "A dog runs.")]
+    assert "no column 'nope'" in str(fault(source, text_column=["title", "nope"]))

@@ -50,6 +50,11 @@ def test_any_other_text_file_gives_lines_and_fields(tmp_path: Path) -> None:
     assert excluded_keys([str(path)]) == expected
 
 
+def test_csv_gives_fields_whatever_divides_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.csv", "one;two;n\nA dog, it runs;Rain;1\nA cat;Sun;2\n")
+    assert excluded_keys([path]) >= keys("A dog, it runs", "Rain", "A cat", "Sun")
+
+
 def test_csv_gives_quoted_fields(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", '1,"One, two ""three""",0.5\n')
     assert keys("One, two three") <= excluded_keys([path])

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpdistill.corpus import read_source
-from hpdistill.corpus.readers import check_source
+from hpdistill.corpus.readers import check_source, tell_delimiter
 from hpdistill.errors import CorpusError, HpdError, UsageError
 
 ALLNLI_HEADER = "split\tdataset\tfilename\tsentence1\tsentence2\tlabel"
@@ -62,6 +63,88 @@ def test_a_blank_line_is_an_empty_text_where_there_is_one_column(
 def test_a_header_that_names_a_column_twice(tmp_path: Path) -> None:
     source = write(tmp_path / "a.csv", "text,n,n,,\na,1,2,3,4\n")
     assert str(fault(source)) == f"{source}: the header names the column 'n' twice"
+
+
+def make_twice(folder: Path, kind: str) -> str:
+    """A table with the column n twice."""
+    if kind == "parquet":
+        columns = [pa.array(["a"]), pa.array(["1"]), pa.array(["2"])]
+        pq.write_table(pa.table(columns, names=["text", "n", "n"]), folder / "a.parquet")
+        return str(folder / "a.parquet")
+    content = {
+        "csv": "text,n,n\na,1,2\n",
+        "tsv": "text\tn\tn\na\t1\t2\n",
+        "jsonl": '{"text": "a", "n": 1, "n": 2}\n',
+        "nested.jsonl": '{"text": "a", "of": {"n": 1, "n": 2}}\n',
+    }[kind]
+    return write(folder / f"a.{kind}", content)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "nested.jsonl", "parquet"])
+def test_a_column_named_twice_is_refused_in_every_format(tmp_path: Path, kind: str) -> None:
+    source = make_twice(tmp_path, kind)
+    error = fault(source, column="text")
+    assert re.search(rf"{re.escape(source)}.*'n'.* twice$", str(error))
+    if not kind.endswith("jsonl"):  # found in the header, before all is read
+        with pytest.raises(CorpusError, match="twice"):
+            check_source(source, column="text")
+
+
+def make_columns(folder: Path, kind: str, rows: list[dict[str, str]]) -> str:
+    path = folder / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "jsonl":
+        write(path, "".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter="," if kind == "csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_several_columns_are_joined_in_the_order_given(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"title": " Dogs ", "n": "1", "body": "A dog runs."},
+        {"title": "", "n": "2", "body": " Rain."},
+        {"title": "Sun", "n": "3", "body": ""},
+        {"title": "", "n": "", "body": ""},
+    ]
+    source = make_columns(tmp_path, kind, rows)
+    both = ["Dogs A dog runs.", "Rain.", "Sun", ""]
+    assert list(read_source(source, column=["title", "body"])) == both
+    assert next(read_source(source, column=("body", "n", "title"))) == "A dog runs. 1 Dogs"
+    # One column is given as it is.
+    assert list(read_source(source, column=["title"])) == [row["title"] for row in rows]
+    assert "no column 'nope'; columns: title, n, body" in str(
+        fault(source, column=["title", "nope"])
+    )
+    with pytest.raises(UsageError, match="the column 'body' is asked for twice"):
+        read_source(source, column=["body", "title", "body"])
+
+
+def test_a_line_without_one_of_several_columns_is_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", '{"title": "a", "text": "b"}\n{"text": "c"}\n')
+    error = fault(source, column=["title", "text"])
+    assert str(error) == f"{source}, line 2: no column 'title'; columns: text"
+
+
+def test_what_divides_columns_is_found_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write(tmp_path / "a.csv.gz", "label;text\n1;a dog\n0;bank\n")
+    assert list(read_source(source)) == ["a dog", "bank"]
+    check_source(source, column="label")
+    with pytest.raises(CorpusError, match="no column 'body'; columns: label, text"):
+        check_source(source, column="body")
+    with caplog.at_level("INFO", logger="hpdistill"):
+        tell_delimiter(source)
+        tell_delimiter(source, delimiter=";")
+        tell_delimiter(write(tmp_path / "b.csv", "text\na; b\n"))
+        tell_delimiter(write(tmp_path / "c.txt", "a; b\n"))
+    assert caplog.messages == [f"{source}: columns are divided by semicolons"]
 
 
 PAIR = {"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}
@@ -120,8 +203,8 @@ def test_a_byte_of_another_encoding_is_located(tmp_path: Path, name: str, offset
     error = fault(write(tmp_path / name, content + b"\xff\nmore\n"))
     assert f"at byte {offset}" in str(error)
     assert str(tmp_path / name) in str(error)
-    assert "--encoding" in error.hint
-    assert "--errors" in error.hint
+    assert "`encoding`" in error.hint
+    assert "`errors='replace'`" in error.hint
 
 
 def test_a_bad_byte_behind_a_byte_order_mark_is_located(tmp_path: Path) -> None:
@@ -247,7 +330,7 @@ def test_a_missing_column_error_names_those_there_are(
     assert "title, body" in str(missing)
     ambiguous = fault(source)
     assert "title, body" in str(ambiguous)
-    assert "--column" in ambiguous.hint
+    assert "`column`" in ambiguous.hint
 
 
 def test_a_missing_file_a_directory_and_an_unknown_format_are_refused(tmp_path: Path) -> None:

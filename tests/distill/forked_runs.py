@@ -81,7 +81,11 @@ class Server:
         return json.loads(self._process.stdout.readline())
 
     def start(
-        self, *arguments: object, file_limit: int | None = None, die_at: tuple[Any, ...] = ()
+        self,
+        *arguments: object,
+        file_limit: int | None = None,
+        die_at: tuple[Any, ...] = (),
+        signal_at: tuple[int, ...] = (),
     ) -> Attempt:
         """Start `hpd ARGUMENTS`.
 
@@ -90,10 +94,13 @@ class Server:
             file_limit: Bytes that a file may have at most.
             die_at: `("before" or "after", pattern)`: get a SIGKILL there, where a file or
                 directory whose path matches is renamed to its final name.
+            signal_at: `(sentences, number, ...)`: get these signals there, where training reports
+                so many sentences.
         """
         self._count += 1
         log = self._logs / f"{self._count}.log"
-        pid = self.ask("start", [str(a) for a in arguments], str(log), file_limit, die_at)
+        line = [str(argument) for argument in arguments]
+        pid = self.ask("start", line, str(log), file_limit, die_at, signal_at)
         return Attempt(self, pid, log)
 
     def run(self, *arguments: object, **options: Any) -> tuple[int, str]:
@@ -131,6 +138,7 @@ def child(
     log: str,
     file_limit: int | None,
     die_at: list[str],
+    signal_at: list[int],
 ) -> None:
     """Be the `hpd` command; never returns."""
     import resource
@@ -146,6 +154,8 @@ def child(
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
         if die_at:
             arrange_death(*die_at)
+        if signal_at:
+            arrange_signals(*signal_at)
         sys.argv = ["hpd", *arguments]
         main()
         code = 0
@@ -172,6 +182,21 @@ def arrange_death(when: str, pattern: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = replace_or_die
+
+
+def arrange_signals(sentences: int, *numbers: int) -> None:
+    """Send signals to this process from the progress callback of its training."""
+    from hpdistill.cli import _shared
+
+    log = _shared._Log.__call__
+
+    def log_and_send(self: Any, task: str, done: int, total: int) -> None:
+        log(self, task, done, total)
+        if (task, done) == ("training", sentences):
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    _shared._Log.__call__ = log_and_send
 
 
 if __name__ == "__main__":

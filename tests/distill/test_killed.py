@@ -244,16 +244,52 @@ def test_complete_stages_are_not_done_again(server, command, unbroken, tmp_path)
 # -- interrupted, and two at once
 
 
-def test_ctrl_c_ends_with_130_and_can_be_resumed(server, command, unbroken, tmp_path):
+BATCH = 32
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_costs_no_step(number, code, said, server, command, unbroken, tmp_path):
+    run = tmp_path / "run"
+    ended, output = server.run(*command, run, signal_at=(7 * BATCH, number))
+    assert ended == code, output
+    assert f"{said}; what was complete is kept" in output
+    assert "Traceback" not in output
+    (newest,) = run.glob("checkpoints/*/step-*")
+    assert newest.name == "step-00000007"
+    code, output = server.run("distill", "--out", run, "--resume")
+    assert code == 0, output
+    assert_like(run, unbroken)
+    assert history(run) == history(unbroken.run)
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    stages = json.loads((run / "manifest.json").read_text("utf-8"))["stages"]
+    found: list[dict[str, float]] = stages["training"]["facts"]["history"]
+    return found
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once(number, code, server, command, unbroken, tmp_path):
+    run = tmp_path / "run"
+    ended, output = server.run(*command, run, signal_at=(7 * BATCH, number, number))
+    assert ended == code, output
+    (newest,) = run.glob("checkpoints/*/step-*")
+    assert newest.name == "step-00000006"
+    finish(server, command, run)
+    assert_like(run, unbroken)
+
+
+def test_ctrl_c_before_the_training_ends_with_130(server, command, unbroken, tmp_path):
     run = tmp_path / "run"
     attempt = server.start(*command, run)
-    attempt.until(lambda: any(run.glob("checkpoints/*/step-????????")))
+    attempt.until(lambda: any(run.glob("targets/*/float32/*.npy")))
     attempt.kill(signal.SIGINT)
     assert attempt.wait() == 130
     assert "interrupted; what was complete is kept" in attempt.output
-    assert "Traceback" not in attempt.output
-    code, output = server.run("distill", "--out", run, "--resume")
-    assert code == 0, output
+    finish(server, command, run)
     assert_like(run, unbroken)
 
 

@@ -248,7 +248,7 @@ def test_a_run_of_another_recipe_is_not_touched(run, recipe):
     before = times(run, "**/*")
     with pytest.raises(RunError, match="run of another recipe") as raised:
         distill(recipe(dim=4), run)
-    assert "--overwrite" in raised.value.hint
+    assert "`overwrite=True`" in raised.value.hint
     assert times(run, "**/*") == before
 
 
@@ -304,7 +304,7 @@ def test_a_manifest_that_is_none_is_refused_and_nothing_lost(overwrite, text, ru
     before = times(run, "**/*")
     with pytest.raises(RunError, match=r"manifest\.json is ") as raised:
         distill(recipe(dim=4), run, overwrite=overwrite)
-    assert f"--store {run / 'targets'}" in raised.value.hint
+    assert f"`store={run / 'targets'}`" in raised.value.hint
     assert times(run, "**/*") == before
 
 

@@ -34,7 +34,8 @@ def test_the_anchor_adds_the_untrained_student_to_the_teacher(
         assert found[1]["model"] == str(student_dir)
         assert found[1]["weight"] == (1 if anchor is None else anchor)
     (target,) = (row["model"] for row in result.rows if "the target" in row["model"])
-    assert (f" + {student_dir}, PCA-8" in target) == (members == 2)
+    weight = ":0.5" if anchor == 0.5 else ""
+    assert (f" + {student_dir}{weight}, PCA-8" in target) == (members == 2)
 
 
 def test_a_bare_backbone_is_no_anchor_unless_told(

@@ -1,6 +1,7 @@
 """A distillation into a static student."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,18 @@ def test_the_rows_of_a_static_student_lead_from_tokens_to_training(static_run, t
     assert {row["parameters"] for row in static_run.rows[2:]} == {512}
 
 
+def test_the_code_of_a_static_students_card_runs(static_run):
+    card = (static_run.model / "README.md").read_text("utf-8")
+    blocks = re.findall("```python\n(.*?)```", card, re.DOTALL)
+    vectors = []
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(block.replace("path/to/this/directory", str(static_run.model)), names)
+        vectors.append(names["vectors"])
+    with_torch, without = vectors
+    np.testing.assert_allclose(with_torch[:1], without, atol=1e-5)
+
+
 def test_a_static_student_is_read_by_everyone(static_run, sentences):
     texts = [*sentences(30, seed=9), "", "a word unheard of"]
     plain = SentenceTransformer(str(static_run.model), device="cpu").encode(texts)
@@ -68,7 +81,7 @@ def test_a_static_student_has_no_anchor_and_refuses_one(static, static_run, tmp_
     assert len(description(static_run.model.parent)["teacher"]) == 1
     with pytest.raises(UsageError, match=r"anchor is 0\.5; a static student") as caught:
         distill(static(anchor=0.5), tmp_path / "run")
-    assert "--teacher twice" in caught.value.hint
+    assert "two `teachers`" in caught.value.hint
     assert not (tmp_path / "run").exists()
 
 

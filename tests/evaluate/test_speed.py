@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from hpdistill.errors import CorpusError, EvaluationError, UsageError, WeightsError
+from hpdistill.errors import CorpusError, EvaluationError, PackageError, UsageError, WeightsError
 from hpdistill.evaluate import (
     Backend,
     Contender,
@@ -317,7 +317,7 @@ def test_an_unknown_kind_of_picture_is_refused(tmp_path):
 
 def test_a_picture_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match="needs the Python package matplotlib") as caught:
+    with pytest.raises(PackageError, match="needs the Python package matplotlib") as caught:
         plot_quality_speed(ROWS, tmp_path / "picture.png")
     assert "hpdistill[eval]" in caught.value.hint
 

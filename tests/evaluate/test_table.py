@@ -1,10 +1,11 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from hpdistill.evaluate import Column, Table, html_page
+from hpdistill.evaluate import Column, Section, Table, html_page
 
 COLUMNS = [
     Column(key="model", title="model"),
@@ -113,6 +114,41 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_the_first_column_of_text_heads_its_rows():
+    columns = [COLUMNS[1], COLUMNS[0], COLUMNS[2]]
+    page = Page(Table(columns=columns, rows=ROWS, title="Scores").to_html())
+    heads = [attributes["scope"] for tag, attributes in page.tags if tag == "th"]
+    assert heads == ["col"] * 3 + ["row"] * 3
+    row = '<tr><td class="number">768</td><th scope="row">big</th><td class="number">'
+    assert row in Table(columns=columns, rows=ROWS).to_html()
+
+
+def test_a_table_tells_the_meanings_of_its_columns():
+    columns = [replace(COLUMNS[2], meaning="More is better."), COLUMNS[1]]
+    assert Table(columns=columns, rows=ROWS).meanings == [("score", "More is better.")]
+
+
+def test_a_section_says_the_same_in_every_form():
+    section = Section(
+        title="Worth",
+        lead=["Take `big`."],
+        paragraphs=["R & D"],
+        tables=[TABLE],
+        terms=[("score", "More < better.")],
+        code="a = '<b>'",
+        code_title="Listing",
+    )
+    markdown, html = section.to_markdown(), section.to_html()
+    assert Page(html).open == []
+    for text in ("## Worth", "**Take `big`.**", "R & D", TABLE.to_markdown(), "a = '<b>'"):
+        assert text in markdown
+    assert "- **score**: More < better." in markdown
+    for text in ("<h2>Worth</h2>", "<strong>Take <code>big</code>.</strong>", "R &amp; D"):
+        assert text in html
+    for text in (TABLE.to_html(), "<dt>score</dt><dd>More &lt; better.</dd>", "a = &#x27;&lt;b"):
+        assert text in html
 
 
 def test_a_page_is_well_formed_and_loads_nothing():

@@ -306,7 +306,7 @@ def test_what_cannot_be_a_graph_is_said_in_one_line(
         export_model(model, texts, precisions=["int4"])
     with pytest.raises(CorpusError, match="no sentences"):
         export_model(model, [])
-    with pytest.raises(UsageError, match="exists; --out must name a new directory"):
+    with pytest.raises(UsageError, match="exists; `out` must name a new directory"):
         export_model(model, texts, out=tmp_path)
     with pytest.raises(RunError, match="the name is too long"):
         export_model(model.parent / "not-loaded", texts, out=tmp_path / ("x" * 250))

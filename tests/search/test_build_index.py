@@ -134,7 +134,7 @@ def test_vectors_of_another_corpus_or_model_are_not_mixed_in(tmp_path: Path) -> 
         for other in others:
             with pytest.raises(RunError, match=r"vectors of (another|other)") as caught:
                 build(out, **other)
-            assert "--overwrite" in caught.value.hint
+            assert "`overwrite=True`" in caught.value.hint
         build(out, rows_of(changed=0), overwrite=True)
         check(out, rows_of(changed=0))
 

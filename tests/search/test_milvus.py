@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from hpdistill.encoder import unit
-from hpdistill.errors import SearchError, UsageError
+from hpdistill.errors import PackageError, SearchError, UsageError
 from hpdistill.search._milvus_client import copy_database
 from hpdistill.search.backend import Settings
 from hpdistill.search.document import Document
@@ -285,7 +285,7 @@ def test_an_unknown_option_is_named() -> None:
 @pytest.mark.parametrize("package", ["pymilvus", "milvus_lite"])
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=f"package {package}") as caught:
+    with pytest.raises(PackageError, match=f"package {package}") as caught:
         create(settings(), space=SPACE)
     assert caught.value.hint == "pip install 'hpdistill[milvus]'"
 

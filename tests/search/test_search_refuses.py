@@ -81,7 +81,7 @@ def test_vectors_that_are_none(index, vectors, message):
         ({"engine": "hsnw"}, "engine must be one of flat, hnsw, ivf-pq, milvus, not 'hsnw'"),
         ({"precision": "int4"}, "precision must be one of float32, int8, binary, not 'int4'"),
         ({"keep": "binary"}, "keep must be one of float32, int8, not 'binary'"),
-        ({"keep": "int8"}, "keep=int8 is worse"),
+        ({"keep": "int8"}, "`keep=int8` is worse"),
         ({"precision": "int8", "keep": "int8"}, "adds nothing"),
         ({"engine": "ivf-pq", "precision": "int8"}, "takes the precision float32, not int8"),
         ({"options": {"m": 3}}, "the engine flat has no option 'm'; it has none"),
@@ -164,7 +164,7 @@ def test_rescoring_without_kept_vectors(precision):
         index.add(documents(10), VECTORS[:10])
         with pytest.raises(UsageError, match="keeps no vectors to rescore with") as refusal:
             index.search(VECTORS[:1], 2, rescore=5)
-        assert ("Leave rescore out" in refusal.value.hint) == (precision == "float32")
+        assert ("Leave `rescore` out" in refusal.value.hint) == (precision == "float32")
         assert ("keep='int8'" in refusal.value.hint) == (precision == "binary")
 
 
@@ -274,11 +274,11 @@ def test_without_its_library_it_says_what_to_install(package, choices):
     code = f"""
 import sys
 sys.modules["{package}"] = None
-from hpdistill.errors import UsageError
+from hpdistill.errors import PackageError
 from hpdistill.search import Index, Space
 try:
     Index.create(Space(id="a", dim=8, model="m"){choices})
-except UsageError as error:
+except PackageError as error:
     assert "package {package}," in str(error) and "hpdistill[search]" in error.hint
 else:
     raise AssertionError

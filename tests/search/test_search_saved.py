@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from vectors_for_search import clustered, documents, space
 from hpdistill.search import Index
+import filelock  # the first save would, and a kill is to come while it saves
 path = Path(sys.argv[1])
 index = Index.load(path)
 number = len(index)

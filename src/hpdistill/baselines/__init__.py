@@ -7,7 +7,15 @@
 Each leaves a model directory like any other.
 """
 
-from hpdistill.baselines.reduce import Reduced, pca, whiten
-from hpdistill.baselines.simcse import ContrastivelyTrained, train_simcse
+from hpdistill.baselines.reduce import Reduced, pca, reduced_table, whiten
+from hpdistill.baselines.simcse import ContrastivelyTrained, simcse_table, train_simcse
 
-__all__ = ["ContrastivelyTrained", "Reduced", "pca", "train_simcse", "whiten"]
+__all__ = [
+    "ContrastivelyTrained",
+    "Reduced",
+    "pca",
+    "reduced_table",
+    "simcse_table",
+    "train_simcse",
+    "whiten",
+]

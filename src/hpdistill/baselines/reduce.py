@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Transformer
 from torch import nn
 
+from hpdistill.card import model_name, source_name, write_card
 from hpdistill.corpus import Corpus, build_corpus, content_hashes
 from hpdistill.errors import HpdError, RunError, UsageError
-from hpdistill.evaluate import evaluate_fidelity
+from hpdistill.evaluate import Column, Section, Table, evaluate_fidelity
 from hpdistill.files import (
     alone_in,
     atomic_directory,
@@ -36,7 +37,7 @@ from hpdistill.student import assemble, save_student
 from hpdistill.teacher import EmbeddedCorpus, embed_corpus, encoder_identity
 from hpdistill.weights import ModelSource, resolve
 
-__all__ = ["Reduced", "pca", "whiten"]
+__all__ = ["Reduced", "pca", "reduced_table", "whiten"]
 
 CODE = 1
 """Raised when the same inputs give another model."""
@@ -218,7 +219,73 @@ def _reduce(
         with atomic_directory(place) as temporary:
             save_student(_behind(base, projection), temporary)
             write_json(temporary / "hpd.json", description)
+            _write_card(temporary, source.name, corpus, row)
     return Reduced(out, row)
+
+
+def reduced_table(row: dict[str, Any]) -> Table:
+    """What `whiten` and `pca` measured, for people."""
+    columns = [
+        Column(key="model", title="model"),
+        Column(key="dim", title="dim", format="d", meaning="Numbers in a vector."),
+        Column(key="width", title="of", format="d", meaning="Numbers in a vector before."),
+        Column(key="sentences", title="sentences", format=",d", meaning="What it was fitted on."),
+        Column(
+            key="excluded",
+            title="excluded",
+            format=",d",
+            meaning="Left out, as they are in the evaluation data or too near to it.",
+        ),
+        Column(
+            key="explained_share",
+            title="variance",
+            format=".3f",
+            meaning="Share of the variance that is kept, at most 1. More is better.",
+        ),
+        Column(
+            key="spearman",
+            title="fidelity",
+            format=".4f",
+            meaning="Rank correlation (Spearman) of the cosines of any two held-out sentences "
+            "with those of the whole vectors, at most 1. More is better; whitening changes the "
+            "cosines on purpose.",
+        ),
+        Column(key="seconds", title="s", format=",.0f", meaning="Seconds that it took."),
+    ]
+    return Table(columns=columns, rows=[row])
+
+
+def _write_card(directory: Path, base: str, corpus: CorpusRecipe, row: dict[str, Any]) -> None:
+    named, dim, power = model_name(base), row["dim"], row["whitening"]
+    if row["kind"] == "whitening":
+        command, how = "whiten", f"whitened and cut to {dim} numbers (Su et al. 2021)"
+    else:
+        command, how = "pca", f"cut to their first {dim} principal components"
+        how += f", each divided by the power {power:g} of its deviation" if power else ""
+    table = replace(reduced_table(row), rows=[{**row, "model": f"{named}, {row['kind']}"}])
+    sources = ", ".join(map(source_name, corpus.sources))
+    write_card(
+        directory,
+        title=f"{named}, {row['kind']} to {dim} numbers",
+        summary=(
+            f"The vectors of {named}, {how}, in closed form by `hpd {command}` of hpdistill: a "
+            "dense layer behind the model, which is otherwise as it was."
+        ),
+        sections=[
+            Section(title="Measured", tables=[table], terms=table.meanings),
+            Section(
+                title="Made from",
+                paragraphs=[
+                    f"{row['sentences']:,} unlabelled sentences ({sources}), seed {row['seed']}; "
+                    "`hpd.json` has all choices."
+                ],
+            ),
+        ],
+        name=f"{named} {row['kind']} {dim}",
+        models=[base],
+        sources=corpus.sources,
+        tags=[row["kind"]],
+    )
 
 
 def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | None:
@@ -234,7 +301,7 @@ def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | No
         known, row = made["inputs"], dict(made["row"])
     except (OSError, HpdError, LookupError, TypeError) as error:
         raise RunError(
-            f"{out} exists and is not what this command makes", hint="Give --out a new directory."
+            f"{out} exists and is not what this command makes", hint="Give `out` a new directory."
         ) from error
     if overwrite:
         return None
@@ -242,7 +309,7 @@ def _finished(out: Path, inputs: str, *, overwrite: bool) -> dict[str, Any] | No
         return row
     raise RunError(
         f"{out} was made of other choices",
-        hint="Give --out a new directory, or --overwrite to replace it.",
+        hint="Give `out` a new directory, or `overwrite=True` to replace it.",
     )
 
 
@@ -254,7 +321,7 @@ def _work_beside(out: Path) -> Iterator[Path]:
     make_directory(work)
     with alone_in(work):
         yield work
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:
@@ -266,7 +333,7 @@ def _check(base: SentenceTransformer, source: ModelSource, dim: int) -> int:
     if not isinstance(base[0], Transformer):
         raise UsageError(
             f"{source.name} starts with a {type(base[0]).__name__}; allowed: a Transformer",
-            hint="A static model is cut by distilling it to a smaller --dim.",
+            hint="A static model is cut by distilling it to a smaller `dim`.",
         )
     width = int(base.get_embedding_dimension() or 0)
     if not 1 <= dim <= width:

@@ -7,7 +7,7 @@ that hpdistill implements. The paper's extra layer above the first token is not 
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,19 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from hpdistill.baselines.contrast import Contrast
+from hpdistill.card import model_name, source_name, write_card
 from hpdistill.corpus import content_hashes, excluded_keys, read_clean_counting, read_triplets
 from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, unit
 from hpdistill.errors import UsageError
-from hpdistill.evaluate import DEV_TASK, StsData, evaluate_sts, load_tasks
+from hpdistill.evaluate import (
+    DEV_TASK,
+    Column,
+    Section,
+    StsData,
+    Table,
+    evaluate_sts,
+    load_tasks,
+)
 from hpdistill.files import atomic_directory, json_hash, write_json
 from hpdistill.loop import (
     TokenCache,
@@ -39,7 +48,7 @@ from hpdistill.student import build_student, check_student, save_student
 from hpdistill.teacher import encoder_identity, text_hash
 from hpdistill.weights import ModelSource, resolve
 
-__all__ = ["ContrastivelyTrained", "train_simcse"]
+__all__ = ["ContrastivelyTrained", "simcse_table", "train_simcse"]
 
 CODE = 1
 """Raised when a training computes something else from the same inputs."""
@@ -149,6 +158,7 @@ class _Run:
             "precision": facts["precision"],
             "seed": self.recipe.seed,
         }
+        self._write_card(model, row, read)
         return ContrastivelyTrained(model, row)
 
     def _choices(self) -> dict[str, Any]:
@@ -273,6 +283,75 @@ class _Run:
             save_student(model, temporary)
             self.recipe.save(temporary / "recipe.toml")
             write_json(temporary / "hpd.json", description)
+
+    def _write_card(self, model: Path, row: dict[str, Any], read: dict[str, Any]) -> None:
+        recipe = self.recipe
+        data = recipe.nli or recipe.corpus
+        assert data is not None
+        used = recipe.backbone_spec.model
+        name = recipe.backbone.replace(used, model_name(used))
+        kind = "supervised" if recipe.supervised else "unsupervised"
+        how = (
+            "on what follows from a premise and what contradicts it"
+            if recipe.supervised
+            else "on sentences without labels, each against itself under other dropout"
+        )
+        table = replace(simcse_table(row), rows=[{**row, "model": f"{name}, SimCSE"}])
+        write_card(
+            model,
+            title=f"{name} by {kind} SimCSE, {row['dim']} numbers",
+            summary=(
+                f"{name} trained contrastively {how} ([Gao et al., EMNLP "
+                "2021](https://arxiv.org/abs/2104.08821)) by `hpd train simcse` of hpdistill."
+            ),
+            sections=[
+                Section(title="Measured", tables=[table], terms=table.meanings),
+                Section(
+                    title="Made from",
+                    paragraphs=[
+                        f"{row['examples']:,} of {read['read']:,} examples "
+                        f"({', '.join(map(source_name, data.sources))}). All choices: "
+                        "`recipe.toml`, in which paths of the machine that made it stand, too."
+                    ],
+                ),
+            ],
+            name=f"{name} SimCSE",
+            models=[used],
+            sources=data.sources,
+            tags=["simcse", kind],
+        )
+
+
+def simcse_table(row: dict[str, Any]) -> Table:
+    """How a contrastive training went, for people."""
+    columns = [
+        Column(key="model", title="model"),
+        Column(key="dim", title="dim", format="d", meaning="Numbers in a vector."),
+        Column(key="examples", title="examples", format=",d", meaning="What it was trained on."),
+        Column(
+            key="excluded",
+            title="excluded",
+            format=",d",
+            meaning="Left out, as they are in the evaluation data or too near to it.",
+        ),
+        Column(key="steps", title="steps", format=",d"),
+        Column(key="best_step", title="kept", format=",d", meaning="The step that was kept."),
+        Column(
+            key="loss",
+            title="loss",
+            format=".3f",
+            meaning="At the end. Less is better, among trainings of one batch size.",
+        ),
+        Column(
+            key="sts_dev",
+            title="STS-B dev",
+            format=".2f",
+            meaning="100 times the rank correlation (Spearman) with what people judged, by which "
+            "the step was chosen. More is better.",
+        ),
+        Column(key="seconds", title="s", format=",.0f", meaning="Seconds that it took."),
+    ]
+    return Table(columns=columns, rows=[row])
 
 
 class _Embedder(ByRole):

@@ -2,31 +2,58 @@
 
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
-from hpdistill.errors import HpdError
+from hpdistill.cli._command import App
+from hpdistill.errors import HpdError, UsageError
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
+ENDED = {130: "interrupted", 143: "ended by SIGTERM"}
+"""Exit codes of a shell for what a signal ended."""
 
-app = typer.Typer(
+app = App(
     name="hpd",
     help="Turn a big sentence-embedding model into a small, fast one in the same similarity space.",
     no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from hpdistill import __version__
+
+        typer.echo(f"hpdistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line as a whole."""
+
+
 for _module in (
     "augment",
+    "clean",
     "demo",
     "distill",
     "encode",
@@ -44,7 +71,11 @@ for _module in (
 
 
 def main() -> None:
-    """Entry point: one clear line for what a user can cause, exit codes 0, 1, 2 or 130."""
+    """Entry point: one clear line for what a user can cause.
+
+    Exit codes: 0; 2 for what cannot be done as it was said; 1 for what is not as it should be, a
+    file, a model, a run, a machine; 130 and 143 for an end by Ctrl-C or SIGTERM.
+    """
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if sys.stdout is None:
@@ -66,20 +97,31 @@ def main() -> None:
             traceback.print_exc()
         _say(*_in_words(error))
         _drop_output()
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
 
 
 def _run(arguments: list[str]) -> None:
     from hpdistill.cli._shared import err
 
+    # Not where whoever started this has it ignored.
+    terminates = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if terminates:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(arguments)
+        app(arguments, prog_name="hpd")
     except SystemExit as ending:
         # What is left of the output goes now, while it can still be said that it cannot.
         sys.stdout.flush()
-        if ending.code == INTERRUPTED:
-            err.print("interrupted; what was complete is kept", highlight=False)
+        if ending.code in ENDED:
+            err.print(f"{ENDED[ending.code]}; what was complete is kept", highlight=False)
         raise
+    finally:
+        if terminates:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(143)
 
 
 def _drop_output() -> None:
@@ -106,6 +148,8 @@ def _say(text: str, hint: str) -> None:
 
     from hpdistill.cli._shared import err
 
-    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    # By words on a terminal; a program gets one line each.
+    whole = not err.is_terminal
+    err.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=whole)
     if hint:
-        err.print(f"[dim]hint:[/] {escape(hint)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]hint:[/] {escape(hint)}", highlight=False, soft_wrap=whole)

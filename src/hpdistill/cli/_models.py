@@ -2,24 +2,32 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hpdistill.errors import UsageError
+from hpdistill.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from hpdistill.encoder import Embeddings, Encoder
+    from hpdistill.notices import Notices
     from hpdistill.progress import Report
     from hpdistill.recipe import CorpusRecipe
+    from hpdistill.runtime import EncoderPrecision, Truncation
+    from hpdistill.vectorfile import Vectors
     from hpdistill.weights import ModelSource
 
 __all__ = [
     "OpenModel",
+    "TorchBlocks",
     "check_names",
     "check_width",
     "find_source",
     "open_model",
+    "run_by",
     "weights_of",
 ]
 
@@ -78,7 +86,7 @@ def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "R
     if corpus is not None:
         for source in corpus.sources:
             if not is_hub(source):
-                check_source(source, column=corpus.column)
+                check_source(source, **corpus.reading)
     for name in models:
         resolve(name, report=report)
 
@@ -97,25 +105,165 @@ def find_source(name: str, report: "Report") -> "ModelSource":
     return resolve(name, others=[DEFAULT_NAME], report=report)
 
 
-def open_model(name: str, report: "Report") -> OpenModel:
-    """Load a model.
+def open_model(
+    name: str,
+    report: "Report",
+    *,
+    precision: "EncoderPrecision" = "auto",
+    threads: int | None = None,
+) -> OpenModel:
+    """Load a model: by the runtime if it has a graph or a table, else by PyTorch, in float32.
+
+    A model that nothing here can run is refused before it is fetched or unpacked, where its name
+    says what it is: the models with short names have no graph.
+
+    Args:
+        name: A directory, a short name, a hub id or `default`.
+        report: Progress of fetching and verifying.
+        precision: In which it computes; int8 needs a graph or a table.
+        threads: Cores to use; None: those there are.
 
     Raises:
+        UsageError: It does not have this precision.
         WeightsError: It cannot be found or loaded, or has neither a graph nor PyTorch to run it.
     """
     from hpdistill.runtime import Encoder, ModelDirectory, find_model
 
+    if _is_known(name):
+        _check_torch(name, precision)
     again, path = find_model(name, report)
     static = ModelDirectory.read(path).is_static
-    if not static and _has_torch() and not any(path.rglob("*.onnx")):
-        from hpdistill.pytorch import TorchEncoder
+    if static or any(path.rglob("*.onnx")):
+        encoder = Encoder.load(path, precision=precision, threads=threads, report=report)
+        encoder.name = name
+        return OpenModel(name=again, path=path, encoder=encoder, block=16_384 if static else 4096)
+    _check_torch(name, precision)
+    import torch
 
-        return OpenModel(
-            name=again, path=path, encoder=TorchEncoder.load(str(path), report=report), block=1024
+    from hpdistill.pytorch import TorchEncoder
+    from hpdistill.weights import resolve
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source = replace(resolve(str(path), report=report), name=name)
+    return OpenModel(name=again, path=path, encoder=TorchEncoder.load(source), block=1024)
+
+
+def _is_known(name: str) -> bool:
+    """Whether it is a short name, or another name of such a model, and no directory."""
+    from hpdistill.weights import known_models
+
+    names = {alias.casefold() for model in known_models() for alias in model.aliases}
+    return name.casefold() in names and not Path(name).is_dir()
+
+
+def _check_torch(name: str, precision: str) -> None:
+    """Refuse a model without a graph if PyTorch cannot run it as it should be run."""
+    if not _has_torch():
+        raise WeightsError(
+            f"{name} has no ONNX graph, and PyTorch, which could run it, is not installed",
+            hint="pip install 'hpdistill[train]', or export it where PyTorch is: "
+            f"`hpd export {name} --out DIR`.",
         )
-    encoder = Encoder.load(path, report=report)
-    encoder.name = name
-    return OpenModel(name=again, path=path, encoder=encoder, block=16_384 if static else 4096)
+    if precision == "int8":
+        raise UsageError(
+            f"`model_precision=int8` needs an ONNX graph, and {name} has none: PyTorch runs it in "
+            "float32",
+            hint=f"`hpd export {name} --out DIR` makes one.",
+        )
+
+
+class TorchBlocks:
+    """A model that PyTorch runs, as `hpd encode` asks for vectors: of `runtime.Encoder`, a part."""
+
+    backend = "torch"
+
+    def __init__(self, opened: OpenModel) -> None:
+        assert not _is_runtime(opened.encoder)
+        self._encoder: Any = opened.encoder
+        self.path = opened.path
+        self.name: str = self._encoder.name
+        self.dim: int = self._encoder.dim
+        self.precision: str = self._encoder.precision
+        self.max_tokens: int = self._encoder.max_tokens
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut so far."""
+        return int(self._encoder.truncated)
+
+    @property
+    def notices(self) -> "Notices":
+        """Which texts it did not read."""
+        notices: Notices = self._encoder.notices
+        return notices
+
+    @notices.setter
+    def notices(self, notices: "Notices") -> None:
+        self._encoder.notices = notices
+
+    def encode_blocks(
+        self,
+        texts: "Iterable[str]",
+        *,
+        block: int,
+        **options: Any,  # noqa: ANN401 - as of encode
+    ) -> "Iterator[Vectors]":
+        """Embed a stream of texts, block by block."""
+        source = iter(texts)
+        # What is done should not be lost, nor kept from who waits, for long: it is no fast model.
+        while part := list(islice(source, min(block, 1024))):
+            yield self.encode(part, **options)
+
+    def encode(
+        self,
+        texts: "Sequence[str]",
+        *,
+        batch_size: int,
+        normalize: bool,
+        dim: int | None,
+        precision: str,
+        allow_unvalidated: bool,
+        truncation: "Truncation",
+    ) -> "Vectors":
+        """Embed texts; the options are those of `runtime.Encoder.encode`.
+
+        Raises:
+            UsageError: An option that the model does not allow.
+        """
+        from hpdistill.runtime import ModelDirectory, vectors
+
+        width = check_width(self.path, self.name, self.dim, dim, anyway=allow_unvalidated)
+        ranges = None
+        if precision == "int8":
+            if not normalize:
+                raise UsageError("int8 embeddings are those of unit vectors, not of others")
+            ranges = ModelDirectory.read(self.path).ranges(width)
+        found: Embeddings = self._encoder.encode(
+            texts, batch_size=batch_size, normalize=normalize, dim=width, truncation=truncation
+        )
+        if ranges is not None:
+            return vectors.quantize(found, ranges)
+        return vectors.pack(found) if precision == "binary" else found
+
+    def close(self) -> None:
+        """As there; nothing has to be ended."""
+
+
+def run_by(opened: OpenModel) -> str:
+    """What is to be said of a model that PyTorch runs, else nothing."""
+    if _is_runtime(opened.encoder):
+        return ""
+    return (
+        f"{opened.encoder.name} has no ONNX graph and is run by PyTorch; "
+        "`hpd export` makes one, which is faster and needs no PyTorch"
+    )
+
+
+def _is_runtime(encoder: "Encoder") -> bool:
+    from hpdistill.runtime import Encoder
+
+    return isinstance(encoder, Encoder)
 
 
 def check_width(path: Path, name: str, width: int, dim: int | None, *, anyway: bool) -> int:

@@ -4,6 +4,8 @@ import importlib.util
 import io
 import json
 import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table as Grid
 from rich.text import Text
 
 from hpdistill.extras import missing_package
@@ -37,6 +40,9 @@ out = Console()
 err = Console(stderr=True)
 
 LOG_SECONDS = 30
+_ROOMY = 70
+"""Characters that bars of progress need with all that is said beside them."""
+_HEADING = re.compile(r"\bstage \d+ of \d+: ")
 _UNBOUNDED = 10_000
 """Characters; wider than any table."""
 
@@ -51,14 +57,41 @@ def print_json(command: str, rows: list[dict[str, Any]]) -> None:
 
 
 def print_table(table: "Table") -> None:
-    """Print a table whole: where the terminal is too narrow its lines wrap, and no column is cut.
+    """Print a table whole: no column is cut, and no number or name is broken.
 
-    A pipe or a file counts as 80 characters wide.
+    On a terminal that is too narrow for its columns each row becomes a list of them. A pipe or a
+    file gets the table as wide as it is, unless `COLUMNS` says how wide its reader is.
     """
     shown = table.to_rich()
     needed = Measurement.get(out, out.options.update(width=_UNBOUNDED), shown).minimum
-    console = out if needed <= out.width else Console(file=out.file, width=needed)
-    console.print(shown)
+    if needed <= out.width:
+        out.print(shown)
+    elif out.is_terminal or "COLUMNS" in os.environ:
+        _print_lists(table)
+    else:
+        Console(file=out.file, width=needed).print(shown)
+
+
+def _print_lists(table: "Table") -> None:
+    """Print each row as lines of a title and a value."""
+    if table.title:
+        out.print(Text(table.title, style="italic"))
+    for row in table.cells():
+        lines = Grid.grid(padding=(0, 2, 0, 0))
+        lines.add_column(no_wrap=True)
+        lines.add_column(overflow="fold")
+        for column, (text, best) in zip(table.columns, row, strict=True):
+            lines.add_row(Text(column.title), Text(text, style="bold" if best else ""))
+        out.print()
+        out.print(lines)
+    for note in table.notes:
+        out.print()
+        out.print(Text(note))
+
+
+def say(console: Console, text: str) -> None:
+    """Print text as it is: by words on a terminal, on one line elsewhere."""
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def parse_options(given: list[str] | None) -> dict[str, Any]:
@@ -87,8 +120,9 @@ class _RateColumn(ProgressColumn):
 def progress() -> Iterator[Report]:
     """Progress on standard error; gives a callback `report(task, done, total)`.
 
-    Bars on a terminal; in a log a line now and then, and one at the end of each task. What the
-    library logs meanwhile is printed above them.
+    Bars on a terminal, as many columns as fit; in a log a line now and then, and one at the end of
+    each task. A task called "stage 2 of 7: teacher" is a heading. What the library logs meanwhile
+    is printed above them.
     """
     with _logged():
         if err.is_terminal:
@@ -127,19 +161,23 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def _bars() -> Iterator[Report]:
-    bars = Progress(
+    columns: list[ProgressColumn] = [
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=err,
-        speed_estimate_period=60,
-    )
+    ]
+    if err.width < _ROOMY:
+        del columns[1], columns[2:4]  # the bar, the rate and the time spent
+    bars = Progress(*columns, console=err, speed_estimate_period=60, expand=err.width >= _ROOMY)
     tasks: dict[str, TaskID] = {}
 
     def report(task: str, done: int, total: int) -> None:
+        if _HEADING.search(task):
+            bars.print(Text(task, style="bold"))
+            return
         if task not in tasks:
             tasks[task] = bars.add_task(task, total=total or None, completed=done)
         elif done < next(bar.completed for bar in bars.tasks if bar.id == tasks[task]):
@@ -148,6 +186,18 @@ def _bars() -> Iterator[Report]:
 
     with bars:
         yield report
+
+
+def in_steps(report: Report, batch_size: int) -> Report:
+    """Progress of a training in its steps, where it is reported in examples."""
+
+    def told(task: str, done: int, total: int) -> None:
+        if task == "training":
+            report("training steps", done // batch_size, total // batch_size)
+        else:
+            report(task, done, total)
+
+    return told
 
 
 class _Log:
@@ -160,6 +210,9 @@ class _Log:
         self._last = time.monotonic()
 
     def __call__(self, task: str, done: int, total: int) -> None:
+        if _HEADING.search(task):
+            err.print(task, highlight=False, markup=False)
+            return
         now = time.monotonic()
         if done < self._done.get(task, 0):  # of several models, the next one
             del self._started[task]

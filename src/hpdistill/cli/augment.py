@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 if TYPE_CHECKING:
     from hpdistill.corpus.augment import Judge
     from hpdistill.progress import Report
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Say sentences in other words: by synonyms, or by translation and back.")
+_app = App(help="Say sentences in other words: by synonyms, or by translation and back.")
 
 
 class Translator(StrEnum):
@@ -26,7 +28,16 @@ class Translator(StrEnum):
 
 In = Annotated[str, typer.Argument(metavar="IN", help="Sentences: a file, hf:DATASET, or pydoc.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A .jsonl; a line for every copy.")]
-Column = Annotated[str | None, typer.Option(help="Column of a tabular source.")]
+Column = Annotated[
+    list[str] | None, typer.Option(help="Column of a tabular source; repeat it to join several.")
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+    ),
+]
 Encoding = Annotated[str, typer.Option(help="Of a text file.")]
 Errors = Annotated[str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")]
 Exclude = Annotated[
@@ -64,6 +75,7 @@ def wordnet(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which words.")] = 0,
     column: Column = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     exclude: Exclude = None,
@@ -82,7 +94,12 @@ def wordnet(
         dictionary=None if dictionary is None else str(dictionary),
         min_similarity=min_similarity,
     )
-    reading = {"column": column, "encoding": encoding, "errors": errors}
+    reading: dict[str, Any] = {
+        "column": column,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "errors": errors,
+    }
     _run(recipe, source, reading, out, seed, exclude, teacher, overwrite, as_json)
 
 
@@ -102,6 +119,7 @@ def backtranslate(
         typer.Option(help="Marian's, twice: there and back. [default: OPUS-MT's of the language]"),
     ] = None,
     column: Column = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     exclude: Exclude = None,
@@ -120,7 +138,12 @@ def backtranslate(
         models=tuple(model or ()),
         min_similarity=min_similarity,
     )
-    reading = {"column": column, "encoding": encoding, "errors": errors}
+    reading: dict[str, Any] = {
+        "column": column,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "errors": errors,
+    }
     _run(recipe, source, reading, out, 0, exclude, teacher, overwrite, as_json)
 
 
@@ -136,12 +159,12 @@ def _run(
     as_json: bool,
 ) -> None:
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, progress
+    from hpdistill.cli._shared import print_json, progress, say
     from hpdistill.corpus import excluded_keys
     from hpdistill.corpus.augment import check_copies_output, open_augmenter, write_copies
-    from hpdistill.corpus.readers import check_source, read_source
+    from hpdistill.corpus.readers import check_source, read_source, tell_delimiter
 
-    check_source(source, column=reading["column"])
+    check_source(source, **reading)
     check_copies_output(out, overwrite=overwrite)
     texts = read_source(source, **reading)
     excluded = excluded_keys(exclude or ())
@@ -150,6 +173,7 @@ def _run(
         progress() as report,
         open_augmenter(recipe.methods[0], recipe, seed=seed, report=report) as augmenter,
     ):
+        tell_delimiter(source, **reading)
         judge, identity = _judge(teacher, recipe.min_similarity, report)
         summary = write_copies(
             texts,
@@ -177,12 +201,10 @@ def _run(
     why = ", ".join(
         f"{n:,} {reason.replace('_', ' ')}" for reason, n in summary.dropped.items() if n
     )
-    console.print(
+    say(
+        console,
         f"{out}: {summary.kept:,} copies of {summary.sentences:,} sentences"
         f"{f' (without: {why})' if why else ''}, {seconds:.1f} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
 
 

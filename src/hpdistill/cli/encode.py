@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hpdistill.cli._models import OpenModel, TorchBlocks
     from hpdistill.progress import Report
     from hpdistill.runtime import Encoder
     from hpdistill.vectorfile import Vectors
@@ -97,7 +99,21 @@ def encode(
     threads: Annotated[
         int | None, typer.Option(min=1, help="[default: the cores there are]")
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of the texts in a table.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "--text-column",
+            help="Column of the texts in a table; repeat it to join several.",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
         str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
@@ -120,15 +136,22 @@ def encode(
 
     Interrupted, the same command goes on where it stopped.
     """
-    from hpdistill.cli._shared import err, print_json, progress
+    from hpdistill.cli._models import open_model, run_by
+    from hpdistill.cli._shared import err, print_json, progress, say
     from hpdistill.cli._shared import out as console
+    from hpdistill.corpus.readers import tell_delimiter
     from hpdistill.errors import UsageError
     from hpdistill.progress import caution
-    from hpdistill.runtime import Encoder
 
     if errors not in _SUBSTITUTES:
         raise UsageError(f"errors is {errors!r}; allowed: {', '.join(_SUBSTITUTES)}")
-    _check_places(source, out, column=column, overwrite=overwrite, as_json=as_json)
+    reading: dict[str, Any] = {
+        "column": column,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "errors": errors,
+    }
+    _check_places(source, out, reading, overwrite=overwrite, as_json=as_json)
     options = {
         "batch_size": batch_size,
         "normalize": normalize,
@@ -138,14 +161,14 @@ def encode(
         "truncation": "ignore",  # told once, at the end
     }
     with progress() as report:
-        total = _count(source, column, encoding, errors, report)
-        with Encoder.load(
-            model,
-            precision=model_precision.value,
-            threads=threads,
-            report=report,
-        ) as encoder:
-            work = _Work(encoder, options, _texts(source, column, encoding, errors), total, report)
+        if source != _STANDARD:
+            tell_delimiter(source, **reading)
+        total = _count(source, reading, report)
+        opened = open_model(model, report, precision=model_precision.value, threads=threads)
+        if note := run_by(opened):
+            say(err, note)
+        with closing(_encoder(opened)) as encoder:
+            work = _Work(encoder, options, _texts(source, reading), total, report)
             if out == _STANDARD:
                 work.to_stream(stdout_format)
             else:
@@ -156,13 +179,19 @@ def encode(
     if as_json:
         print_json("encode", [row])
         return
-    (err if out == _STANDARD else console).print(
+    say(
+        err if out == _STANDARD else console,
         f"{out}: {row['texts']:,} x {row['dim']} {row['precision']}, {row['seconds']:.1f} s, "
         f"{row['sentences_per_second']:,.0f}/s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
+
+
+def _encoder(opened: "OpenModel") -> "Encoder | TorchBlocks":
+    """What makes vectors of texts in any precision."""
+    from hpdistill.cli._models import TorchBlocks
+    from hpdistill.runtime import Encoder
+
+    return opened.encoder if isinstance(opened.encoder, Encoder) else TorchBlocks(opened)
 
 
 class _Work:
@@ -170,7 +199,7 @@ class _Work:
 
     def __init__(
         self,
-        encoder: "Encoder",
+        encoder: "Encoder | TorchBlocks",
         options: dict[str, Any],
         texts: "Iterator[str]",
         total: int,
@@ -286,7 +315,7 @@ def _noted(texts: "Iterator[str]", notes: "deque[str]") -> "Iterator[str]":
 
 
 def _check_places(
-    source: str, out: str, *, column: str | None, overwrite: bool, as_json: bool
+    source: str, out: str, reading: dict[str, Any], *, overwrite: bool, as_json: bool
 ) -> None:
     """Refuse, before a model is loaded, what cannot be read or written."""
     from hpdistill.corpus.readers import check_column, check_source, refuse_columns
@@ -294,10 +323,10 @@ def _check_places(
     from hpdistill.vectorfile import check_output
 
     if source != _STANDARD:
-        check_source(source, column=column)
-        check_column(source, column)
+        check_source(source, **reading)
+        check_column(source, reading["column"])
     else:
-        refuse_columns("standard input", [column])
+        refuse_columns("standard input", reading["column"] or ())
     if out != _STANDARD:
         check_output(Path(out), overwrite=overwrite)
         if Path(out).exists() and Path(source).exists() and Path(out).samefile(source):
@@ -309,18 +338,18 @@ def _check_places(
         )
 
 
-def _count(source: str, column: str | None, encoding: str, errors: str, report: "Report") -> int:
+def _count(source: str, reading: dict[str, Any], report: "Report") -> int:
     """How many texts there are, 0 if that cannot be known; what is no text is told at once."""
     if not Path(source).is_file():
         return 0
     number = 0
-    for number, _ in enumerate(_texts(source, column, encoding, errors), start=1):
+    for number, _ in enumerate(_texts(source, reading), start=1):
         if number % _COUNTED_ROWS == 0:
             report("reading", number, 0)
     return number
 
 
-def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iterator[str]":
+def _texts(source: str, reading: dict[str, Any]) -> "Iterator[str]":
     """The texts of every row, as they are, without line ends.
 
     Raises:
@@ -331,10 +360,10 @@ def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iter
 
     if source == _STANDARD:
         where, kind = "standard input", ".txt"
-        texts = _standard_lines(encoding, errors)
+        texts = _standard_lines(reading["encoding"], reading["errors"])
     else:
         where, kind = source, format_of_source(source)
-        texts = read_source(source, column=column, encoding=encoding, errors=errors)
+        texts = read_source(source, **reading)
     if kind == ".txt":
         texts = (line.removesuffix("\n") for line in texts)
     if kind not in (".txt", ".csv", ".tsv"):
@@ -342,7 +371,7 @@ def _texts(source: str, column: str | None, encoding: str, errors: str) -> "Iter
         yield from texts
         return
     unit = "line" if kind == ".txt" else "row"
-    substitute = _SUBSTITUTES[errors]
+    substitute = _SUBSTITUTES[reading["errors"]]
     for number, text in enumerate(texts, start=1):
         if "\0" not in text:
             yield text
@@ -383,10 +412,13 @@ def _standard_lines(encoding: str, errors: str) -> "Iterator[str]":
         text.detach()
 
 
-def _identity(encoder: "Encoder") -> str:
+def _identity(encoder: "Encoder | TorchBlocks") -> str:
     """Hash of the files of a model that decide its vectors, wherever it lies."""
+    from hpdistill.cli._models import weights_of
     from hpdistill.files import json_hash, sha256_file
 
+    if encoder.backend == "torch":
+        return json_hash(weights_of(encoder.path))
     if encoder.backend == "static":
         weights = "*.safetensors"
     else:

@@ -53,7 +53,17 @@ def export(
             "[default: what the run held out, else the documentation of Python]",
         ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sources; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     sts: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="STS folder: also score its STS-B development set."),
@@ -62,7 +72,7 @@ def export(
 ) -> None:
     """Export any transformer, pooling and dense model so that it runs without PyTorch."""
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
+    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra, say
     from hpdistill.errors import ExportError, UsageError
     from hpdistill.weights import resolve
 
@@ -81,7 +91,7 @@ def export(
         # Not before: it brings PyTorch, which takes seconds to import.
         from hpdistill.export import export_model
 
-        texts = _texts(source, sentences, column, report)
+        texts = _texts(source, sentences, column, delimiter, report)
         result = export_model(
             source.path, texts, precisions=wanted, out=out, sts=tasks, report=report
         )
@@ -89,7 +99,7 @@ def export(
         print_json("export", result.rows)
     else:
         print_table(export_table(result.rows, len(texts)))
-        console.print(f"{result.directory}: Encoder.load takes {result.default}", soft_wrap=True)
+        say(console, f"{result.directory}: Encoder.load takes {result.default}")
     for name, reason in result.refused.items():
         raise ExportError(
             f"the {name} graph is not kept, it is outside tolerance: {reason}",
@@ -120,13 +130,22 @@ def export_table(rows: "Sequence[dict[str, Any]]", sentences: int) -> "Table":
 
 
 def _texts(
-    source: "ModelSource", sources: "Sequence[str] | None", column: str | None, report: "Report"
+    source: "ModelSource",
+    sources: "Sequence[str] | None",
+    column: "Sequence[str] | None",
+    delimiter: str | None,
+    report: "Report",
 ) -> "Sequence[str]":
     from hpdistill.corpus import Corpus, pydoc_sentences, read_clean
     from hpdistill.recipe import CorpusRecipe
 
     if sources:
-        recipe = CorpusRecipe(sources=tuple(sources), column=column, limit=SENTENCES)
+        recipe = CorpusRecipe(
+            sources=tuple(sources),
+            column=tuple(column) if column else None,
+            delimiter=delimiter,
+            limit=SENTENCES,
+        )
         return read_clean(recipe, seed=0, report=report)
     run = source.path.parent
     if (run / "recipe.toml").is_file() and (run / "corpus").is_dir():

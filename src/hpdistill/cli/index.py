@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import named
+
 if TYPE_CHECKING:
     from hpdistill.cli._models import OpenModel
     from hpdistill.encoder import Embeddings
@@ -55,6 +57,7 @@ def register(app: typer.Typer) -> None:
     app.command()(index)
 
 
+@named({"text_columns": "text_column", "metadata_columns": "metadata"})
 def index(
     model: Annotated[
         str,
@@ -105,10 +108,21 @@ def index(
         typer.Option(help="Column of the ids. [default: _id or id, else the number of the row]"),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Column of the texts. [default: title, and text or sentence]")
+        list[str] | None,
+        typer.Option(
+            help="Column of the texts; repeat it to join several. "
+            "[default: title, and text or sentence]"
+        ),
     ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Column to keep; may be repeated.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
@@ -138,7 +152,7 @@ def index(
     Interrupted, the same command goes on where it stopped.
     """
     from hpdistill.cli._models import check_width
-    from hpdistill.cli._shared import err, parse_options, print_json, progress
+    from hpdistill.cli._shared import err, parse_options, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
     from hpdistill.notices import Notices
@@ -164,6 +178,7 @@ def index(
         metadata_columns=metadata or (),
         encoding=encoding,
         errors=errors,
+        delimiter=delimiter,
     )
     with progress() as report, ExitStack() as closing:
         old = closing.enter_context(Index.load(out)) if add else None
@@ -236,17 +251,15 @@ def index(
             "index_bytes": sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
         }
     if reader.empty:
-        _say(
-            err, f"documents without text, left out: {reader.empty:,}; first: {reader.first_empty}"
-        )
+        say(err, f"documents without text, left out: {reader.empty:,}; first: {reader.first_empty}")
     # An interrupted call has cut some, too.
     notices.cut.count, notices.texts = built.truncated, built.documents
     for line in notices.lines(encoder.name, getattr(encoder, "max_tokens", None)):
-        _say(err, line)
+        say(err, line)
     if as_json:
         print_json("index", [row])
         return
-    _say(
+    say(
         console,
         f"{out}: {row['documents']:,} documents, {chosen} x {row['precision']}, {row['engine']}; "
         f"vectors {row['vector_bytes'] / 1e6:,.1f} MB, all {row['index_bytes'] / 1e6:,.1f} MB; "
@@ -337,10 +350,13 @@ def _encoders(
     model: str, teacher: str | None, precision: TeacherPrecision, report: "Report"
 ) -> "tuple[OpenModel, OpenModel]":
     """What encodes the queries, and what the documents."""
-    from hpdistill.cli._models import OpenModel, open_model
+    from hpdistill.cli._models import OpenModel, open_model, run_by
+    from hpdistill.cli._shared import err, say
 
     if teacher is None:
         both = open_model(model, report)
+        if note := run_by(both):
+            say(err, note)
         return both, both
     from hpdistill.cli._shared import require_train_extra
 
@@ -400,7 +416,3 @@ def _new(reader: Any, old: "Index", *, going_on: bool) -> Any:  # noqa: ANN401 -
                     hint="Leave it out, or build the index again with --overwrite.",
                 )
         yield from batch
-
-
-def _say(console: Any, text: str) -> None:  # noqa: ANN401 - a console
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

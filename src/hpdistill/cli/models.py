@@ -4,15 +4,16 @@ from typing import Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import App
+
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the `models` group."""
-    group = typer.Typer(
+    group = App(
         help="Models with short names: list them, or fetch them before going offline.",
         no_args_is_help=True,
-        rich_markup_mode=None,
     )
     group.command("list")(_list)
     group.command("fetch")(_fetch)
@@ -23,31 +24,35 @@ def _list(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the models that have short names, and whether they are on this machine."""
-    from hpdistill.cli._shared import out, print_json
+    from hpdistill.cli._shared import print_json, print_table
 
     rows = _rows()
     if json:
         print_json("models list", rows)
         return
-    from rich.table import Table
-
+    from hpdistill.evaluate import Column, Table
     from hpdistill.weights import known_models
 
-    table = Table("name", "model", "parameters", "dim", "licence", "from", "here", box=None)
-    table.columns[1].overflow = "fold"
-    for column in (2, 3):
-        table.columns[column].justify = "right"
-    for model, row in zip(known_models(), rows, strict=True):
-        table.add_row(
-            model.name,
-            model.hub_id,
-            f"{model.parameters / 1e6:.1f}M",
-            str(model.dim),
-            model.licence,
-            row["source"],
-            "yes" if row["cached"] else "no",
-        )
-    out.print(table)
+    columns = [
+        Column(key="name", title="name"),
+        Column(key="model", title="model"),
+        Column(key="millions", title="parameters"),
+        Column(key="dim", title="dim", format="d"),
+        Column(key="licence", title="licence"),
+        Column(key="source", title="from"),
+        Column(key="here", title="here"),
+    ]
+    shown = [
+        {
+            **row,
+            "model": model.hub_id,
+            "millions": f"{model.parameters / 1e6:.1f}M",
+            "licence": model.licence,
+            "here": "yes" if row["cached"] else "no",
+        }
+        for model, row in zip(known_models(), rows, strict=True)
+    ]
+    print_table(Table(columns=columns, rows=shown))
 
 
 def _fetch(

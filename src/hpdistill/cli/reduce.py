@@ -33,7 +33,17 @@ Sources = Annotated[
 Dim = Annotated[int, typer.Option(help="Width K of the new vectors.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Directory of the new model.")]
 Seed = Annotated[int, typer.Option(help="Of the sample, and of the sentences held out.")]
-TextColumn = Annotated[str | None, typer.Option("--column", help="Column of tabular sources.")]
+TextColumn = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Column of tabular sources; repeat it to join several."),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+    ),
+]
 Encoding = Annotated[str, typer.Option(help="Of text files.")]
 Errors = Annotated[str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")]
 Split = Annotated[
@@ -70,6 +80,7 @@ def whiten(
     out: Out,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     split: Split = "passages",
@@ -81,7 +92,7 @@ def whiten(
     as_json: AsJson = False,
 ) -> None:
     """Whiten a model's vectors and cut them to K numbers (Su et al. 2021)."""
-    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     _run("whiten", model, corpus, out, as_json, dim, seed, store, precision, overwrite)
 
 
@@ -102,6 +113,7 @@ def pca(
     ] = 0.0,
     seed: Seed = 0,
     column: TextColumn = None,
+    delimiter: Delimiter = None,
     encoding: Encoding = "utf-8",
     errors: Errors = "strict",
     split: Split = "passages",
@@ -113,14 +125,15 @@ def pca(
     as_json: AsJson = False,
 ) -> None:
     """Cut a model's vectors to their first K principal components."""
-    corpus = _corpus(sentences, column, encoding, errors, split, limit, exclude)
+    corpus = _corpus(sentences, column, delimiter, encoding, errors, split, limit, exclude)
     more = {"centred": centred, "whitening": whitening}
     _run("pca", model, corpus, out, as_json, dim, seed, store, precision, overwrite, **more)
 
 
 def _corpus(
     sentences: list[str],
-    column: str | None,
+    column: list[str] | None,
+    delimiter: str | None,
     encoding: str,
     errors: str,
     split: str,
@@ -131,7 +144,8 @@ def _corpus(
 
     return CorpusRecipe(
         sources=tuple(sentences),
-        column=column,
+        column=tuple(column) if column else None,
+        delimiter=delimiter,
         encoding=encoding,
         errors=errors,  # type: ignore[arg-type]  # checked there
         split=split,  # type: ignore[arg-type]  # checked there
@@ -155,7 +169,6 @@ def _run(
 ) -> None:
     from hpdistill.cli._models import check_names
     from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
-    from hpdistill.evaluate import Column, Table
 
     require_train_extra()
     with progress() as report:
@@ -177,14 +190,4 @@ def _run(
     if as_json:
         print_json(command, [result.row])
         return
-    columns = [
-        Column(key="model", title="model"),
-        Column(key="dim", title="dim", format="d"),
-        Column(key="width", title="of", format="d"),
-        Column(key="sentences", title="sentences", format=",d"),
-        Column(key="excluded", title="excluded", format=",d"),
-        Column(key="explained_share", title="variance", format=".3f"),
-        Column(key="spearman", title="fidelity", format=".4f"),
-        Column(key="seconds", title="s", format=",.0f"),
-    ]
-    print_table(Table(columns=columns, rows=[result.row]))
+    print_table(baselines.reduced_table(result.row))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import named
+
 if TYPE_CHECKING:
     from hpdistill.evaluate import Table
 
@@ -16,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(reproduce)
 
 
+@named({"models": "model"})
 def reproduce(
     rows: Annotated[
         list[str] | None,
@@ -97,7 +100,7 @@ def reproduce(
     A row whose weights cannot be had here says so, and names what stands in for them. Rows that are
     complete are not made again; interrupted, the same command goes on.
     """
-    from hpdistill.cli._shared import err, print_json, print_table, progress
+    from hpdistill.cli._shared import err, print_json, print_table, progress, say
     from hpdistill.errors import UsageError
     from hpdistill.files import atomic_path
     from hpdistill.reproduce import reproduce as run
@@ -141,7 +144,7 @@ def reproduce(
     if as_json:
         print_json("reproduce", result.rows)
         for note in result.notes:
-            err.print(note, markup=False, highlight=False, soft_wrap=True)
+            say(err, note)
         return
     for table in tables_of(result):
         print_table(table)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _SNIPPET = 240
+_ROOMY = 60
+"""Characters of a line from which on texts are set in as far as ids are."""
 _RESCORED = 200
 """Hits of the first pass that kept vectors rank again."""
 
@@ -148,11 +150,9 @@ def _row(query: str, rank: int, hit: "Hit") -> dict[str, Any]:
 
 
 def _print(console: "Console", hits: "list[Hit]", *, heading: str) -> None:
-    import textwrap
-
     from rich.text import Text
 
-    indent = " " * 12
+    indent = 12 if console.width >= _ROOMY else 4
 
     if heading:
         console.print(Text(_clean(heading), style="bold underline"))
@@ -165,9 +165,10 @@ def _print(console: "Console", hits: "list[Hit]", *, heading: str) -> None:
         text = _clean(hit.text)
         shown = text if len(text) <= _SNIPPET else f"{text[: _SNIPPET - 1]}…"
         if shown and shown != hit.id:
-            width = max(40, console.width)
-            lines = textwrap.fill(shown, width, initial_indent=indent, subsequent_indent=indent)
-            console.print(Text(lines), soft_wrap=True)
+            # In cells, of which a character of Chinese takes two.
+            lines = Text(shown).wrap(console, max(20, console.width - indent), overflow="fold")
+            for one in lines:
+                console.print(Text(f"{' ' * indent}{one.plain.rstrip()}"), soft_wrap=True)
 
 
 def _clean(text: str) -> str:

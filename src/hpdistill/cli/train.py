@@ -1,16 +1,16 @@
 """`hpd train`: the encoders that distillation is compared with, and teachers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from hpdistill.recipe import SimcseRecipe
+from hpdistill.cli._command import App, named
+from hpdistill.cli._settings import Settings, apply, parse_settings
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Train encoders without a teacher: baselines, and teachers.")
+_app = App(help="Train encoders without a teacher: baselines, and teachers.")
 
 _BACKBONE = "Path, hub id, short name, or layers:MODEL:0,2,4."
 _NLI = (
@@ -30,7 +30,35 @@ def _group() -> None:
     """Keep the name of the only command part of the command line."""
 
 
+_OWN = (
+    "backbone",
+    "pooling",
+    "dim",
+    "temperature",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "max_tokens",
+    "precision",
+    "evaluate_every",
+    "seed",
+)
+_OF_TEXT = ("encoding", "errors", "limit", "exclude")
+_KEYS = {
+    **{key: key for key in _OWN},
+    **{f"{section}.{key}": key for section in ("nli", "corpus") for key in _OF_TEXT},
+    "nli.sources": "nli",
+    "corpus.sources": "sentences",
+    "corpus.column": "column",
+    "corpus.delimiter": "delimiter",
+    "corpus.split": "split",
+}
+"""Keys of a recipe that have an option, and its parameter here; `--set` gives the others."""
+
+
 @_app.command()
+@named({**_KEYS, "evaluation": "evaluate"})
 def simcse(
     *,
     backbone: Annotated[str, typer.Option(metavar="B", help=_BACKBONE)],
@@ -49,26 +77,45 @@ def simcse(
         str | None,
         typer.Option(help="Of tokens: mean, cls, lasttoken, ... [default: the model's own]"),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="Cosines are divided by it.")] = 0.05,
+    temperature: Annotated[
+        float | None, typer.Option(help="Cosines are divided by it. [default: 0.05]")
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Passes. [default: 3; unsupervised: 1]")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Triplets or sentences.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Triplets or sentences. [default: 64]")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Its peak. [default: 5e-5; unsupervised: 3e-5]")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longer sentences are cut in training.")] = 64,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longer sentences are cut in training. [default: 64]")
+    ] = None,
     precision: Annotated[
-        str, typer.Option(help="Of training: auto, float32 or bfloat16.")
-    ] = "auto",
-    evaluate_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 250,
-    seed: Annotated[int, typer.Option()] = 0,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sentences.")] = None,
-    encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
+        str | None, typer.Option(help="Of training: auto, float32 or bfloat16. [default: auto]")
+    ] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option(help="Steps between two checkpoints. [default: 250]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sentences; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of sentences. [default: found in the first rows]",
+        ),
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files. [default: utf-8]")] = None,
     errors: Annotated[
-        str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")
-    ] = "strict",
+        str | None,
+        typer.Option(help="Undecodable bytes: strict, replace or ignore. [default: strict]"),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -89,79 +136,64 @@ def simcse(
             "keep all of its sentences out of training.",
         ),
     ] = None,
+    settings: Settings = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run of another recipe.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an encoder contrastively (SimCSE). Interrupted, the same command goes on."""
+    options = locals()
     from hpdistill.cli._models import check_names
-    from hpdistill.cli._shared import print_json, print_table, progress, require_train_extra
-    from hpdistill.evaluate import Column, Table
-
-    data: dict[str, Any] = {
-        "encoding": encoding,
-        "errors": errors,
-        "limit": limit,
-        "exclude": list(dict.fromkeys([*(exclude or []), *([str(evaluate)] if evaluate else [])])),
-    }
-    recipe = _recipe(
-        nli,
-        sentences,
-        data,
-        column=column,
-        split=split,
-        unsupervised=unsupervised,
-        choices={
-            "backbone": backbone,
-            "pooling": pooling,
-            "dim": dim,
-            "temperature": temperature,
-            "epochs": epochs,
-            "max_steps": max_steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "max_tokens": max_tokens,
-            "precision": precision,
-            "evaluate_every": evaluate_every,
-            "seed": seed,
-        },
+    from hpdistill.cli._shared import (
+        in_steps,
+        print_json,
+        print_table,
+        progress,
+        require_train_extra,
     )
+    from hpdistill.recipe import SimcseRecipe
+
+    of_sentences = {"--column": column, "--delimiter": delimiter, "--split": split}
+    _check_sources(nli, sentences, of_sentences, unsupervised=unsupervised)
+    section = "corpus" if unsupervised else "nli"
+    keys = {key: name for key, name in _KEYS.items() if key.startswith((*_OWN, f"{section}."))}
+    given = {key: options[name] for key, name in keys.items() if options[name] is not None}
+    taken = {key: f"--{_KEYS[key].replace('_', '-')}" for key in given}
+    chosen = parse_settings(settings, SimcseRecipe, taken)
+    choices: dict[str, Any] = {}
+    apply(choices, given)
+    apply(choices, chosen)
+    excluded = [*choices[section].get("exclude", []), *([str(evaluate)] if evaluate else [])]
+    choices[section]["exclude"] = list(dict.fromkeys(excluded))
+    recipe = SimcseRecipe.from_dict(choices)
     require_train_extra()
     with progress() as report:
         check_names([recipe.backbone_spec.model], recipe.corpus, report)
-        from hpdistill.baselines import train_simcse
+        from hpdistill.baselines import simcse_table, train_simcse
 
-        result = train_simcse(recipe, out, evaluation=evaluate, overwrite=overwrite, report=report)
+        result = train_simcse(
+            recipe,
+            out,
+            evaluation=evaluate,
+            overwrite=overwrite,
+            report=in_steps(report, recipe.batch_size),
+        )
     if as_json:
         print_json("train simcse", [result.row])
         return
-    columns = [
-        Column(key="model", title="model"),
-        Column(key="dim", title="dim", format="d"),
-        Column(key="examples", title="examples", format=",d"),
-        Column(key="excluded", title="excluded", format=",d"),
-        Column(key="steps", title="steps", format=",d"),
-        Column(key="best_step", title="kept", format=",d"),
-        Column(key="loss", title="loss", format=".3f"),
-        Column(key="sts_dev", title="STS-B dev", format=".2f"),
-        Column(key="seconds", title="s", format=",.0f"),
-    ]
-    print_table(Table(columns=columns, rows=[result.row]))
+    print_table(simcse_table(result.row))
 
 
-def _recipe(
+def _check_sources(
     nli: list[str] | None,
     sentences: list[str] | None,
-    data: dict[str, Any],
+    of_sentences: dict[str, object],
     *,
-    column: str | None,
-    split: str | None,
     unsupervised: bool,
-    choices: dict[str, Any],
-) -> "SimcseRecipe":
+) -> None:
+    """Refuse what does not go with the kind of training."""
     from hpdistill.errors import UsageError
-    from hpdistill.recipe import SimcseRecipe
 
     wanted, unwanted = ("--sentences", "--nli") if unsupervised else ("--nli", "--sentences")
     given = {"--nli": nli, "--sentences": sentences}
@@ -174,16 +206,6 @@ def _recipe(
         raise UsageError(
             f"{unwanted} {'does not go with' if unsupervised else 'needs'} --unsupervised"
         )
-    if column is not None and not unsupervised:
-        raise UsageError("--column needs --unsupervised: triplets have columns of their own")
-    if split is not None and not unsupervised:
-        raise UsageError("--split needs --unsupervised: of labelled pairs no text is split")
-    section = {"sources": given[wanted], **data}
-    if unsupervised:
-        section |= {"column": column, "split": split}
-    choices["corpus" if unsupervised else "nli"] = _given(section)
-    return SimcseRecipe.from_dict(_given(choices))
-
-
-def _given(choices: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in choices.items() if value is not None}
+    for option, value in of_sentences.items():
+        if value is not None and not unsupervised:
+            raise UsageError(f"{option} needs --unsupervised: of labelled pairs it is no choice")

@@ -1,10 +1,10 @@
 """Sentences of a dataset on the Hugging Face hub, streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from hpdistill.corpus._columns import choose_column, text_value
+from hpdistill.corpus._columns import choose_columns, joined, text_value
 from hpdistill.errors import CorpusError, HpdError
 from hpdistill.extras import extra
 
@@ -19,16 +19,23 @@ def is_hub(source: str) -> bool:
     return source.startswith(_PREFIX)
 
 
-def open_hub(source: str, column: str | None) -> tuple[Any, list[str]]:
+class HubTexts(NamedTuple):
+    """A dataset, and the columns that hold its texts."""
+
+    dataset: Any
+    """A `datasets.IterableDataset`."""
+    columns: list[str]
+    apart: bool
+    """Each column has texts of its own, as a pair has; else together they are one."""
+
+
+def open_hub(source: str, wanted: Sequence[str] | None) -> HubTexts:
     """Find a dataset without downloading its rows.
 
     Args:
         source: `hf:DATASET[:config][:split][:column]`; an empty part is the default, `train` for
             the split. DATASET may also be a local folder of data files.
-        column: The column if the source names none.
-
-    Returns:
-        A `datasets.IterableDataset` and the columns to read: one, or both of a pair.
+        wanted: The columns if the source names none.
 
     Raises:
         CorpusError: The hub cannot be reached, or there is no such dataset, config, split or
@@ -38,18 +45,20 @@ def open_hub(source: str, column: str | None) -> tuple[Any, list[str]]:
     with _clear_errors(source):
         columns = dataset.column_names or list(next(iter(dataset), {}))
         # A column named for other sources does not take a pair apart.
-        if not own_column and column not in columns and set(PAIR) <= set(columns):
-            return dataset, list(PAIR)
-        return dataset, [choose_column(columns, own_column or column, source)]
+        there = wanted is not None and set(wanted) <= set(columns)
+        if not own_column and not there and set(PAIR) <= set(columns):
+            return HubTexts(dataset, list(PAIR), apart=True)
+        chosen = choose_columns(columns, [own_column] if own_column else wanted, source)
+        return HubTexts(dataset, chosen, apart=False)
 
 
-def read_hub(source: str, column: str | None) -> Iterator[str]:
-    """The texts of a dataset's column or pair, as `open_hub` finds it, in its own order."""
-    dataset, chosen = open_hub(source, column)
+def read_hub(source: str, wanted: Sequence[str] | None) -> Iterator[str]:
+    """The texts of a dataset's columns or pair, as `open_hub` finds them, in its own order."""
+    dataset, chosen, apart = open_hub(source, wanted)
     with _clear_errors(source):
         for row in dataset.select_columns(chosen):
-            for name in chosen:
-                yield text_value(row[name], f"{source}, column {name}")
+            parts = [text_value(row[name], f"{source}, column {name}") for name in chosen]
+            yield from parts if apart else [joined(parts)]
 
 
 def hub_rows(source: str) -> Iterator[dict[str, Any]]:

@@ -5,11 +5,12 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from hpdistill.delimited import first_twice
 from hpdistill.errors import CorpusError, UsageError
 
 _BLOCK = 1 << 20
@@ -23,7 +24,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 def lines(
     path: Path, *, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     r"""Lines of a text file, each with its line end; a byte order mark is dropped.
 
     Unlike `str.splitlines` this breaks only at `\n`, `\r\n` and `\r`: U+0085, U+2028 and such
@@ -55,13 +56,16 @@ def json_rows(path: Path, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
     """Line number and value of every JSON line that is not blank.
 
     Raises:
-        CorpusError: A line is not JSON; names the file and the line.
+        CorpusError: A line is not JSON, or an object in it has a name twice, of which JSON's
+            readers keep one in silence; names the file and the line.
     """
     for number, line in enumerate(texts, start=1):
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
+            yield number, _JSON.decode(line)
+        except _NamedTwiceError as error:
+            raise CorpusError(f"{path}, line {number}: {error.args[0]!r} is there twice") from error
         except (ValueError, RecursionError) as error:
             reason = (
                 f"{error.msg} at column {error.colno}"
@@ -69,6 +73,20 @@ def json_rows(path: Path, texts: Iterable[str]) -> Iterator[tuple[int, Any]]:
                 else error
             )
             raise CorpusError(f"{path}, line {number}: not valid JSON: {reason}") from error
+
+
+class _NamedTwiceError(Exception):
+    """An object has this name twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _NamedTwiceError(first_twice(name for name, _ in pairs))
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 @contextmanager
@@ -81,12 +99,12 @@ def reading(path: Path, *, encoding: str = "utf-8") -> Iterator[None]:
         of = " of the decompressed text" if path.suffix.lower() == ".gz" else ""
         raise CorpusError(
             f"{path} is not {encoding}: {error.reason} at byte {place}{of}",
-            hint="Name its encoding with --encoding, or pass --errors replace (or ignore).",
+            hint="Name its encoding with `encoding`, or pass `errors='replace'` (or ignore).",
         ) from error
     except UnicodeError as error:
         # Of the codec as a whole: UTF-16 without a byte order mark.
         raise CorpusError(
-            f"{path} is not {encoding}: {error}", hint="Name its encoding with --encoding."
+            f"{path} is not {encoding}: {error}", hint="Name its encoding with `encoding`."
         ) from error
     except FileNotFoundError as error:
         raise CorpusError(f"{path} does not exist", hint="Check the path.") from error

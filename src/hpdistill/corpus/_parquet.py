@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.corpus._lines import reading
+from hpdistill.delimited import first_twice
 from hpdistill.errors import CorpusError
 from hpdistill.extras import extra
 
@@ -31,24 +32,26 @@ def text_columns(path: Path) -> list[str]:
 
 def is_text(kind: Any) -> bool:  # noqa: ANN401 - a pyarrow type
     """Whether an Arrow type is one of strings, dictionary-encoded or not."""
-    types = extra("pyarrow").types
+    types = _pyarrow("pyarrow").types
     if types.is_dictionary(kind):
         kind = kind.value_type
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def parquet_texts(path: Path, column: str) -> Iterator[str]:
-    """The texts of one column; a missing value is an empty text.
+def parquet_texts(path: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """The texts of some columns in every row; a missing value is an empty text.
 
     Raises:
-        CorpusError: The file is missing or damaged, or another type than text.
+        CorpusError: The file is missing or damaged, or a column is of another type than text.
     """
     with _opened(path) as file:
-        kind = file.schema_arrow.field(column).type
-        if not is_text(kind):
-            raise CorpusError(f"{path}: column {column!r} holds {kind}, not text")
-        for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
-            yield from (text or "" for text in batch.column(0).to_pylist())
+        for name in names:
+            kind = file.schema_arrow.field(name).type
+            if not is_text(kind):
+                raise CorpusError(f"{path}: column {name!r} holds {kind}, not text")
+        for batch in file.iter_batches(batch_size=_BATCH, columns=list(names)):
+            columns = [batch.column(name).to_pylist() for name in names]
+            yield from ([text or "" for text in row] for row in zip(*columns, strict=True))
 
 
 def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -64,12 +67,20 @@ def parquet_rows(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    pa, parquet = extra("pyarrow"), extra("pyarrow.parquet")
+    pa, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
     # Not opened by Arrow: that takes no name that is not Unicode, and calls a missing file damaged.
     with reading(path), path.open("rb") as handle:
         try:
             with parquet.ParquetFile(handle, buffer_size=_BUFFER) as file:
+                if (name := first_twice(file.schema_arrow.names)) is not None:
+                    raise CorpusError(f"{path} names the column {name!r} twice")
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise CorpusError(f"{path} is not a sound Parquet file: {reason}") from error
+
+
+def _pyarrow(module: str) -> Any:  # noqa: ANN401 - a module
+    # The smallest of the extras that bring it: none of them need be of use, and this one is
+    # without PyTorch.
+    return extra(module, "search", task="reading Parquet")

@@ -10,7 +10,7 @@ from hpdistill.corpus._passages import count_words, parts_of
 from hpdistill.corpus._summary import SourceSummary
 from hpdistill.corpus.cleaning import DIGEST_BYTES, clean, exclusion_key, text_digest
 from hpdistill.corpus.exclusion import excluded_keys
-from hpdistill.corpus.readers import check_source, read_source
+from hpdistill.corpus.readers import check_source, read_source, tell_delimiter
 from hpdistill.progress import Report
 from hpdistill.recipe import CorpusRecipe
 
@@ -28,7 +28,9 @@ class CleanStream:
     def __init__(self, recipe: CorpusRecipe, seed: int, report: Report) -> None:
         names = (*recipe.sources, *(recipe.validation_sources or ()))
         for source in names:
-            check_source(source, column=recipe.column)
+            check_source(source, **recipe.reading)
+        for source in dict.fromkeys(names):
+            tell_delimiter(source, **recipe.reading)
         self.sources = [SourceSummary(source=source) for source in names]
         self.boundary: int | None = None
         """How many texts came before those of the validation's own sources, if it has any."""
@@ -53,12 +55,7 @@ class CleanStream:
         for index, summary in enumerate(self.sources):
             if index == len(recipe.sources):
                 self.boundary = len(self._digests) // DIGEST_BYTES
-            for raw in read_source(
-                summary.source,
-                column=recipe.column,
-                encoding=recipe.encoding,
-                errors=recipe.errors,
-            ):
+            for raw in read_source(summary.source, **recipe.reading):
                 summary.read += 1
                 done += 1
                 if not done % _REPORT_EVERY:

@@ -1,13 +1,14 @@
 """Rows of delimited text files, and which format a file is in."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+from hpdistill import delimited
 from hpdistill.corpus._lines import lines
-from hpdistill.delimited import delimited_rows
 from hpdistill.errors import CorpusError
 
-__all__ = ["FORMATS", "file_format", "table_rows"]
+__all__ = ["FORMATS", "file_format", "table_header", "table_rows"]
 
 FORMATS = (".txt", ".jsonl", ".parquet", ".csv", ".tsv")
 """File formats by suffix; each but `.parquet` also with `.gz` behind it."""
@@ -31,25 +32,37 @@ def file_format(path: Path) -> str:
     )
 
 
-def table_rows(path: Path, encoding: str, errors: str) -> Iterator[tuple[int, list[str]]]:
+def table_rows(
+    path: Path, encoding: str, errors: str, delimiter: str | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of every row of a `.csv` or `.tsv`; the first is the header.
 
+    Args:
+        path: The file.
+        encoding: Of its bytes.
+        errors: What to do with bytes that are not in it.
+        delimiter: What divides the columns; None looks for it (`delimited.table_rows`).
+
     Raises:
-        CorpusError: The header names a column twice, a row has more or fewer fields than it, or
-            the file cannot be read.
+        CorpusError: What divides the columns cannot be told, the header names one twice, a row has
+            more or fewer fields than it, or the file cannot be read.
     """
-    width = 0
-    tabs = file_format(path) == ".tsv"
     text = lines(path, encoding=encoding, errors=errors, newline="")
-    for number, row in delimited_rows(text, path, tabs=tabs, error=CorpusError):
-        if not width:
-            width = len(row)
-            twice = next((name for name in row if name and row.count(name) > 1), None)
-            if twice is not None:
-                raise CorpusError(f"{path}: the header names the column {twice!r} twice")
-        if len(row) != width:
-            raise CorpusError(
-                f"{path}, line {number}: {len(row)} fields, the header has {width}",
-                hint="A .csv quotes a field that holds commas; a .tsv field holds no tabs.",
-            )
-        yield number, row
+    yield from delimited.table_rows(
+        text, path, quotes=_has_quotes(path), error=CorpusError, delimiter=delimiter
+    )
+
+
+def table_header(
+    path: Path, encoding: str, errors: str, delimiter: str | None = None
+) -> delimited.Header:
+    """What divides the columns of a `.csv` or `.tsv`, and their names; as `table_rows`."""
+    with closing(lines(path, encoding=encoding, errors=errors, newline="")) as text:
+        return delimited.header_of(
+            text, path, quotes=_has_quotes(path), error=CorpusError, delimiter=delimiter
+        )
+
+
+def _has_quotes(path: Path) -> bool:
+    """Whether a table in text is one by the rules of CSV."""
+    return file_format(path) == ".csv"

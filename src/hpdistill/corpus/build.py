@@ -56,7 +56,8 @@ def build_corpus(
 
     Raises:
         CorpusError: A source or an exclusion cannot be read, or fewer than 10 sentences are left.
-        UsageError: Unknown encoding, or the `train` extra is not installed.
+        UsageError: Unknown encoding.
+        PackageError: The `train` extra is not installed.
     """
     stream = CleanStream(recipe, seed, report)
     spool = out / "spool.arrow"
@@ -91,7 +92,8 @@ def read_clean(recipe: CorpusRecipe, *, seed: int, report: Report = silent) -> l
 
     Raises:
         CorpusError: A source or an exclusion cannot be read, or fewer than 10 sentences are left.
-        UsageError: Unknown encoding, or the `train` extra is not installed.
+        UsageError: Unknown encoding.
+        PackageError: The `train` extra is not installed.
     """
     return read_clean_counting(recipe, seed=seed, report=report)[0]
 

@@ -45,7 +45,7 @@ def pydoc_sentences(
         of the source. The same sentence may come more than once.
 
     Raises:
-        UsageError: The `train` extra is not installed.
+        PackageError: The `train` extra is not installed.
     """
     segment = extra("sentencex").segment
     for _, docstring in _docstrings(roots, packages):
@@ -68,7 +68,7 @@ def pydoc_passages(
         docstring, without markup. A paragraph that several names share comes with the first.
 
     Raises:
-        UsageError: The `train` extra is not installed.
+        PackageError: The `train` extra is not installed.
     """
     segment = extra("sentencex").segment
     seen: set[str] = set()

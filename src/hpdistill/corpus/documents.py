@@ -2,16 +2,26 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from hpdistill.corpus import _hub
-from hpdistill.corpus._columns import choose_column, refuse_columns, text_value
+from hpdistill.corpus._columns import (
+    asked_columns,
+    choose_column,
+    choose_columns,
+    joined,
+    refuse_columns,
+    text_value,
+)
 from hpdistill.corpus._lines import json_rows, lines
 from hpdistill.corpus._parquet import columns, parquet_rows
 from hpdistill.corpus._seen import Seen
 from hpdistill.corpus._tables import file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_passages
+from hpdistill.corpus.readers import tell_delimiter
+from hpdistill.delimited import check_delimiter
 from hpdistill.errors import CorpusError
 
 __all__ = ["DocumentReader", "DocumentRow", "read_documents"]
@@ -42,7 +52,12 @@ class DocumentReader:
     """Iterates over documents; made by `read_documents`."""
 
     def __init__(
-        self, source: str, rows: Callable[[], Iterator[_Row]], columns: "_Columns"
+        self,
+        source: str,
+        rows: Callable[[], Iterator[_Row]],
+        columns: "_Columns",
+        *,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.empty = 0
         """Documents without text so far; they were passed over."""
@@ -51,6 +66,7 @@ class DocumentReader:
         self._source = source
         self._read = rows
         self._columns = columns
+        self._begin = begin
         self._documents = self._iterate()
 
     def __iter__(self) -> Self:
@@ -60,6 +76,7 @@ class DocumentReader:
         return next(self._documents)
 
     def _iterate(self) -> Iterator[DocumentRow]:
+        self._begin()
         seen = Seen()
         missing = set(self._columns.metadata)
         any_text = False
@@ -78,7 +95,7 @@ class DocumentReader:
         if missing and (any_text or self.empty):
             raise CorpusError(
                 f"{self._source}: no document has {', '.join(sorted(missing))}",
-                hint="Check the columns named with --metadata.",
+                hint="Check the columns named with `metadata_columns`.",
             )
         if not any_text:
             found = f"none of {self.empty:,} documents has text" if self.empty else "no document"
@@ -93,20 +110,25 @@ class DocumentReader:
                 raise CorpusError(
                     f"{self._source}: the id {name!r} is given twice, in {row.place} and "
                     f"{again.place}",
-                    hint="Ids must differ; --id-column names the column they are in.",
+                    hint="Ids must differ; `id_column` names the column they are in.",
                 )
 
 
 class _Columns:
     """Which fields of a row are a document's."""
 
-    def __init__(self, id: str | None, text: str | None, metadata: Sequence[str]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str | None,  # noqa: A002
+        text: Sequence[str] | None,
+        metadata: Sequence[str],
+    ) -> None:
         self._id = id
         self._text = text
         self.metadata = tuple(metadata)
         self._known: set[str] = set()
         self._texts: list[str] = []
-        self._chosen = text
+        self._chosen: str | None = None
         self._found: str | None = id
         self._first = True
 
@@ -122,12 +144,12 @@ class _Columns:
             self._texts = self._choose(list(fields), where)
         parts = [text_value(fields[name], f"{where}, {name}") for name in self._texts]
         metadata = {name: _plain(fields[name]) for name in self.metadata if name in fields}
-        return DocumentRow(self.id(row, where), _encodable(" ".join(parts)).strip(), metadata)
+        return DocumentRow(self.id(row, where), _encodable(joined(parts)).strip(), metadata)
 
     def _choose(self, names: list[str], where: str) -> list[str]:
         """The columns that make up the text."""
         if self._text is not None:
-            return [choose_column(names, self._text, where)]
+            return choose_columns(names, self._text, where, parameter="text_column")
         # Kept with the document, a column of texts is one still.
         kept = {*self.metadata} - {"text", "sentence"}
         rest = [name for name in names if name not in (*_IDS, _TITLE, self._id, *kept)]
@@ -135,7 +157,7 @@ class _Columns:
         if not rest and title:
             return title
         # Once chosen it stays: a row without it must not be read by another column.
-        self._chosen = choose_column(rest, self._chosen, where, option="--text-column")
+        self._chosen = choose_column(rest, self._chosen, where, parameter="text_column")
         return [*title, self._chosen]
 
     def id(self, row: _Row, where: str) -> str:
@@ -152,7 +174,7 @@ class _Columns:
             has, had = (f"in {one}" if one else "missing" for one in (name, self._found))
             raise CorpusError(
                 f"{where}: the id is {has}, and that of the documents before it is {had}",
-                hint="--id-column names a column that all of them have.",
+                hint="`id_column` names a column that all of them have.",
             )
         if name is None:
             return str(row.number)
@@ -172,10 +194,11 @@ def read_documents(
     source: str,
     *,
     id_column: str | None = None,
-    text_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
     metadata_columns: Sequence[str] = (),
     encoding: str = "utf-8",
     errors: str = "strict",
+    delimiter: str | None = None,
 ) -> DocumentReader:
     """Stream the documents of a source, in its own order; those without text are passed over.
 
@@ -187,28 +210,35 @@ def read_documents(
         id_column: Of the ids, text or whole numbers. None takes `_id`, `id`, `doc_id` or `docid`,
             else the number of the line or row, from 1.
         text_column: Of the texts. None takes the only column that is left, or the one named
-            `text` or `sentence`, behind that named `title` if there is one.
+            `text` or `sentence`, behind that named `title` if there is one. Of several, each is
+            read, a title only if it is among them. Texts are joined, in that order, with a blank
+            between those that are not empty.
         metadata_columns: To be kept with each document that has them.
         encoding: Of text files.
         errors: What to do with bytes that are not in `encoding`: `strict`, `replace`, `ignore`.
+        delimiter: What divides the columns of `.csv` and `.tsv`: one character, or `tab`. None
+            looks for it in their first rows.
 
     Returns:
-        Iterator that also counts what it passed over.
+        Iterator that also counts what it passed over, and logs what it found to divide columns.
 
     Raises:
-        CorpusError: The source is missing, of an unknown kind or damaged, lacks a column, has an
-            id twice, or no document with text; names the file and the line. Raised when the
-            iteration reaches the fault.
-        UsageError: There is no such encoding, or the `train` extra is not installed.
+        CorpusError: The source is missing, of an unknown kind or damaged, lacks a column or names
+            one twice, has an id twice, or no document with text; names the file and the line.
+            Raised when the iteration reaches the fault.
+        UsageError: There is no such encoding or delimiter.
+        PackageError: The package for a format is not installed.
     """
-    named = (id_column, text_column, *metadata_columns)
-    chosen = _Columns(id_column, text_column, metadata_columns)
+    check_delimiter(delimiter)
+    texts = asked_columns(text_column)
+    named = (id_column, *(texts or ()), *metadata_columns)
+    chosen = _Columns(id_column, texts, metadata_columns)
     if source == "pydoc":
         refuse_columns(source, named)
-        return DocumentReader(source, _pydoc_rows, _Columns("id", "text", ()))
+        return DocumentReader(source, _pydoc_rows, _Columns("id", ("text",), ()))
     if _hub.is_hub(source):
         own = source.split(":")[4:5]  # hf:DATASET:config:split:column
-        chosen = _Columns(id_column, own[0] if own and own[0] else text_column, metadata_columns)
+        chosen = _Columns(id_column, own if own and own[0] else texts, metadata_columns)
         return DocumentReader(source, lambda: _numbered("row", _hub.hub_rows(source)), chosen)
     path = _file(Path(source))
     kind = file_format(path)
@@ -218,11 +248,12 @@ def read_documents(
     readers: dict[str, Callable[[], Iterator[_Row]]] = {
         ".txt": lambda: _numbered("line", ({"text": line} for line in lines(path, **text))),
         ".jsonl": lambda: _json_rows(path, **text),
-        ".csv": lambda: _table_rows(path, **text),
-        ".tsv": lambda: _table_rows(path, **text),
-        ".parquet": lambda: _numbered("row", parquet_rows(path, _wanted(path, text_column, named))),
+        ".csv": lambda: _table_rows(path, delimiter, **text),
+        ".tsv": lambda: _table_rows(path, delimiter, **text),
+        ".parquet": lambda: _numbered("row", parquet_rows(path, _wanted(path, texts, named))),
     }
-    return DocumentReader(str(path), readers[kind], chosen)
+    begin = partial(tell_delimiter, str(path), delimiter=delimiter, **text)
+    return DocumentReader(str(path), readers[kind], chosen, begin=begin)
 
 
 def _file(path: Path) -> Path:
@@ -249,18 +280,18 @@ def _json_rows(path: Path, encoding: str, errors: str) -> Iterator[_Row]:
         yield _Row(f"line {number}", number, {"text": row} if isinstance(row, str) else row)
 
 
-def _table_rows(path: Path, encoding: str, errors: str) -> Iterator[_Row]:
-    rows = table_rows(path, encoding, errors)
+def _table_rows(path: Path, delimiter: str | None, encoding: str, errors: str) -> Iterator[_Row]:
+    rows = table_rows(path, encoding, errors, delimiter)
     _, header = next(rows, (0, []))
     for number, (line, row) in enumerate(rows, start=1):
         yield _Row(f"line {line}", number, dict(zip(header, row, strict=True)))
 
 
-def _wanted(path: Path, text: str | None, named: Sequence[str | None]) -> list[str]:
+def _wanted(path: Path, text: Sequence[str] | None, named: Sequence[str | None]) -> list[str]:
     """Columns of a Parquet file to read: others may be vectors, larger than all the rest."""
     there = [name for name, _ in columns(path)]
     if text is not None:
-        choose_column(there, text, str(path))
+        choose_columns(there, text, str(path))
     usual = (*_IDS, _TITLE, "text", "sentence") if text is None else _IDS
     wanted = [name for name in there if name in (*usual, *named)]
     known = text is not None or {"text", "sentence"} & set(wanted)

@@ -9,6 +9,7 @@ from hpdistill.corpus._folder import files_below
 from hpdistill.corpus._lines import json_rows, open_bytes, reading
 from hpdistill.corpus._parquet import parquet_texts, text_columns
 from hpdistill.corpus.cleaning import clean, exclusion_key
+from hpdistill.delimited import header_of
 from hpdistill.errors import CorpusError
 
 __all__ = ["excluded_keys"]
@@ -110,8 +111,14 @@ def _line_texts(path: Path) -> Iterator[str]:
 def _csv_texts(path: Path) -> Iterator[str]:
     yield from _line_texts(path)
     try:
-        for row in csv.reader(_lines(path)):
-            yield from row
+        header = header_of(_lines(path), path, quotes=True, error=CorpusError)
+        marks = {",", header.delimiter}
+    except CorpusError:  # it need be no table, and have no header
+        marks = {","}
+    try:
+        for mark in marks:
+            for row in csv.reader(_lines(path), delimiter=mark):
+                yield from row
     except csv.Error as error:
         raise CorpusError(f"{path} is not valid CSV: {error}") from error
 
@@ -128,5 +135,6 @@ def _json_texts(path: Path) -> Iterator[str]:
 
 
 def _parquet_texts(path: Path) -> Iterator[str]:
-    for column in text_columns(path):
-        yield from parquet_texts(path, column)
+    if names := text_columns(path):
+        for texts in parquet_texts(path, names):
+            yield from texts

@@ -51,5 +51,6 @@ def shortened(recipe: Recipe, text: str) -> str:
     # The longest first: one may be the beginning of another.
     for name, short in sorted(zip(directories, shorts, strict=True), key=lambda p: -len(p[0])):
         if short not in others:
-            text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])", lambda _, s=short: s, text)
+            inside = rf"(?<![\w./-]){re.escape(name)}(?![\w./-])"
+            text = re.sub(inside, short.replace("\\", r"\\"), text)
     return text

@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from hpdistill.corpus import Corpus
 from hpdistill.distill.parts import model_of, own_projection, target_projection
-from hpdistill.distill.stages import Member, named, teacher_projection
+from hpdistill.distill.stages import Member, base_model, named, teacher_projection
 from hpdistill.encoder import Embeddings, Encoder
 from hpdistill.evaluate import (
     StsScores,
@@ -34,6 +34,8 @@ from hpdistill.teacher import (
     JointEncoder,
     ProjectedEncoder,
     Remembering,
+    StoredEncoder,
+    open_store,
     side_by_side,
 )
 
@@ -81,6 +83,7 @@ def measure(
     corpus: Corpus,
     run: Path,
     *,
+    store: Path,
     evaluation: Path | None,
     beside: Sequence[Encoder] = (),
     report: Report,
@@ -96,6 +99,8 @@ def measure(
         embedded: Their embeddings, in the same order.
         corpus: For the validation sentences.
         run: Holds `targets`, `init` and `model`.
+        store: Where embeddings by the teacher, and by the student before anything was done to it,
+            are kept: those of the evaluation, too.
         evaluation: Folder of STS tasks, if any.
         beside: Other encoders to give a row.
         report: Progress.
@@ -115,7 +120,7 @@ def measure(
     contenders = chain(
         _teachers(recipe, teacher, embedded, own, targets, texts),
         _others(beside, texts),
-        _tables(recipe, run, texts) if static else _backbones(recipe, run, texts),
+        _tables(recipe, run, texts) if static else _backbones(recipe, run, texts, store, report),
         _distilled(recipe, run, texts),
         _exported(recipe, run, texts),
     )
@@ -168,7 +173,7 @@ def _teachers(
         encoder = TorchEncoder.load(member.source)
         speeds.append(_speed(encoder, texts))
         encoder.set_precision(stored.precision)
-        encoders.append(Remembering(encoder))
+        encoders.append(StoredEncoder(encoder, stored.store))
     label = _joined(known)
     precision = embedded[0].precision
     count = len(known)
@@ -242,15 +247,23 @@ def _tables(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Conten
         )
 
 
-def _backbones(recipe: Recipe, run: Path, texts: Sequence[str]) -> Iterator[_Contender]:
+def _backbones(
+    recipe: Recipe, run: Path, texts: Sequence[str], store: Path, report: Report
+) -> Iterator[_Contender]:
     """The student untouched, cut by its own PCA, and with its head solved."""
     name = recipe.student
-    shape = StudentSpec.parse(name).shape
+    spec = StudentSpec.parse(name)
+    shape = spec.shape
     # A shape was cut on sentences: it is read again, not cut again.
     initial = model_of(run, "init")
     model = untouched(name) if shape is None else without_head(initial)
     plain = TorchEncoder(model, name=name)
-    kept = Remembering(plain)
+    kept: Encoder = Remembering(plain)
+    if shape is None:
+        # Not the whole name: a path to the same weights may be another one.
+        part = None if spec.layers is None else f"layers {spec.layers}"
+        whole = base_model(recipe, report)
+        kept = StoredEncoder(plain, open_store(whole, store, "float32", part=part))
     vectors = kept.encode(texts)
     speed = _speed(plain, texts)
     yield _Contender(

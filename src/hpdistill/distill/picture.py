@@ -24,7 +24,7 @@ _GROUPS = {
 """A colour and a shape each."""
 _COLOURS = ("one", "two", "three")
 # Where a number may stand from its point: tried in this order.
-_PLACES = ((10, 5), (-10, 5), (0, -9), (0, 19), (11, -8), (-11, -8), (11, 16), (-11, 16), (0, -23))
+_PLACES = ((15, 5), (-15, 5), (0, -11), (0, 21), (14, -9), (-14, -9), (14, 18), (-14, 18), (0, -25))
 
 
 def picture(

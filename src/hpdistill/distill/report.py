@@ -132,7 +132,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     present = [task for task in TASKS if any(row.get(task) is not None for row in rows)]
     columns = [
         Column(key="label", title="model"),
-        Column(key="precision", title="precision"),
+        Column(key="dim", title="dim", format="d"),
         *(Column(key=task, title=TASK_TITLES.get(task, task), format=".2f") for task in present),
         Column(
             key="average_present",
@@ -163,6 +163,11 @@ def _warnings(rows: Sequence[dict[str, Any]], stages: dict[str, Any]) -> list[st
         notes.append(
             f"None of {training['steps']:,} steps found a student more like its teacher than the "
             "untrained one, which was kept: give more --epochs or more sentences."
+        )
+    if seen := stages["report"]["facts"].get("evaluation_seen"):
+        notes.append(
+            f"{seen:,} sentences of this evaluation were trained on: only those of the evaluation "
+            "that a run began with are kept out."
         )
     refused = stages["export"]["facts"]["refused"] if "export" in stages else {}
     notes += [
@@ -243,7 +248,10 @@ def write_report(
     _write(run / "report.html", page)
     markdown = [f"# {title}\n", *(section.to_markdown() for section in sections)]
     _write(run / "report.md", "\n".join(markdown))
-    _write_card(recipe, run / "model", rows, stages, measured)
+    where = measured_on["machine"]
+    speed = f"Speed: {where['cpu']}, {where['cores']} cores, {where.get('gpu', 'no GPU')}."
+    card = replace(measured, paragraphs=[*_warnings(rows, stages), *measured.paragraphs, speed])
+    _write_card(recipe, run / "model", rows, stages, card)
 
 
 def _unread(stages: dict[str, Any]) -> list[str]:
@@ -344,19 +352,19 @@ def _training(recipe: Recipe, stages: dict[str, Any]) -> Section:
         if facts["best_step"]
         else "the student as it was before the first was kept"
     )
-    anchor = recipe.anchor
-    named = ", ".join(
-        f"{shortened(recipe, one.model)}" + (f" (weight {one.weight:g})" if one.weight != 1 else "")
-        for one in recipe.teachers
-    )
+    encoders = [
+        shortened(recipe, one["name"]) + (f" (weight {one['weight']:g})" * (one["weight"] != 1))
+        for one in stages["teacher"]["facts"]["encoders"]
+    ]
+    named, anchor = encoders[: len(recipe.teachers)], encoders[len(recipe.teachers) :]
+    beside = "".join(f", and {name} itself, untrained, as the anchor" for name in anchor)
     paragraphs = [
         f"{facts['steps']:,} steps of {choices.batch_size} in {facts['seconds'] / 60:.1f} minutes "
         f"({facts['precision']}); {kept}."
         if facts["steps"]
         else "No step was trained: the student is in closed form.",
-        f"Teacher: {named}. Student: {shortened(recipe, recipe.student)} at {recipe.dim} numbers"
-        + (f"; weight of the untrained student in the target: {anchor:g}" if anchor else "")
-        + ".",
+        f"Teacher: {', '.join(named)}{beside}. Student: {shortened(recipe, recipe.student)} at "
+        f"{recipe.dim} numbers.",
     ]
     return Section(title="Training", paragraphs=paragraphs)
 
@@ -427,7 +435,7 @@ def _write_card(
             "of its weights."
         ),
         sections=[
-            replace(measured, paragraphs=[*_warnings(rows, stages), *measured.paragraphs]),
+            measured,
             made_from,
         ],
         name=f"{student} distilled to {recipe.dim}",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpdistill.corpus import Corpus, content_hashes
+from hpdistill.corpus import Corpus, content_hashes, excluded_keys, exclusion_key
 from hpdistill.distill.labels import labelled
 from hpdistill.distill.measure import measure
 from hpdistill.distill.model import write_model
@@ -44,6 +44,9 @@ __all__ = ["Distilled", "distill"]
 
 ROWS = 3
 """Raised when the report has other rows from the same inputs."""
+
+_STAGES = ("corpus", "teacher", "targets", "student", "training", "report")
+"""Of every run; some have `copies` and `export`, too."""
 
 TOLD_APART = 4
 """Sentences whose vectors tell encoders apart."""
@@ -130,6 +133,8 @@ class _Run:
     teacher: list[Member]
     manifest: Manifest
     report: Report
+    begun: int = 0
+    """Stages, those that were complete already among them."""
     kept: NDArray[np.bool_] | None = None
     """Which training sentences are trained on; None: all."""
 
@@ -140,8 +145,9 @@ class _Run:
             lambda: make_corpus(self.recipe, self.out, self.report),
             "corpus/summary.json",
         )["hash"]
-        # Opened even if nothing is left to do, so that damage does not pass for a finished run.
-        self.whole = self.corpus = Corpus.open(self.out / "corpus")
+        if not self.manifest.cleaned:
+            # Even if nothing is left to do, so that damage does not pass for a finished run.
+            self.whole = self.corpus = Corpus.open(self.out / "corpus")
         teacher = self._stage("teacher", self._teacher_inputs(corpus_hash), self._embed)
         targets_hash = self._stage(
             "targets",
@@ -178,7 +184,8 @@ class _Run:
         elif not self.manifest.is_complete("export", [CODE, training_hash]):
             self.manifest.forget("export")
         content = content_hashes([str(self.evaluation)]) if self.evaluation else {}
-        few = self.corpus.texts("validation", TOLD_APART) if self.beside else []
+        tells_apart = self.beside and not self.manifest.cleaned
+        few = self.corpus.texts("validation", TOLD_APART) if tells_apart else []
         # Another model may have the same name, as a new one in the package has.
         others = [[one.name, one.encode(few).round(3).tolist()] for one in self.beside]
         measured = self._stage(
@@ -214,15 +221,24 @@ class _Run:
             ),
             str(KEPT),
         )
-        self.kept = kept_sentences(self.out)
-        self.corpus = self.whole.keeping(self.kept)
+        if not self.manifest.cleaned:
+            self.kept = kept_sentences(self.out)
+            self.corpus = self.whole.keeping(self.kept)
         return str(found["hash"])
 
     def _stage(
         self, name: str, inputs: object, work: Callable[[], dict[str, Any]], *outputs: str
     ) -> dict[str, Any]:
         paths = [self.out / output for output in outputs]
-        return self.manifest.stage(name, [CODE, inputs], work, outputs=paths)
+        self.begun += 1
+        count = len(_STAGES) + (self.recipe.augment is not None) + self.export
+        heading = f"stage {self.begun} of {count}: {name}"
+
+        def announced() -> dict[str, Any]:
+            self.report(heading, 0, 0)
+            return work()
+
+        return self.manifest.stage(name, [CODE, inputs], announced, outputs=paths)
 
     def _section(self, name: str) -> object:
         return self.recipe.to_dict()[name]
@@ -284,11 +300,25 @@ class _Run:
             self.embedded,
             self.corpus,
             self.out,
+            store=self.store,
             evaluation=self.evaluation,
             beside=self.beside,
             report=self.report,
         )
-        return {"rows": rows, "versions": versions(), "machine": machine()}
+        return {
+            "rows": rows,
+            "evaluation_seen": self._seen(),
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+    def _seen(self) -> int:
+        """Training sentences that are of the evaluation, which may be another than was kept out."""
+        if self.evaluation is None or str(self.evaluation) in self.recipe.corpus.exclude:
+            return 0
+        keys = excluded_keys([self.evaluation])
+        chunks = self.corpus.chunks("train", 16_384)
+        return sum(exclusion_key(text) in keys for texts in chunks for text in texts)
 
 
 def _held_out(corpus: Corpus) -> list[str]:

@@ -5,6 +5,7 @@ untrained student is made next door, in `students`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -379,7 +380,8 @@ def train_student(
         start_may_win=is_static(student) or recipe.head.init != "random",
         report=report,
     )
-    whole.unlink(missing_ok=True)
+    with suppress(PermissionError):  # of Windows, while it is mapped; it goes with the checkpoints
+        whole.unlink(missing_ok=True)
     return student, trained, unread
 
 

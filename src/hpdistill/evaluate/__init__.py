@@ -20,6 +20,7 @@ from hpdistill.evaluate.sts import (
     check_prefixes,
     evaluate_sts,
     evaluate_sts_prefixes,
+    load_scored_pairs,
     load_tasks,
 )
 from hpdistill.evaluate.table import Column, Table
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate_sts_prefixes",
     "evenly",
     "html_page",
+    "load_scored_pairs",
     "load_tasks",
     "manual_sentences",
     "measure_speed",

@@ -37,6 +37,7 @@ figure { margin: 1rem 0; }
 figure svg { width: 100%; max-width: 40rem; height: auto; }
 pre { overflow-x: auto; padding: .6rem; background: var(--faint); font-size: .875rem; }
 summary { cursor: pointer; }
+@media (max-width: 48rem) { th, td { padding: .25rem .4rem; } tbody th { min-width: 7rem; } }
 @media (min-width: 48rem) {
   dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
   dd { margin: 0; } }

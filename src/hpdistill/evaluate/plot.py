@@ -56,7 +56,8 @@ def check_plot(path: Path) -> None:
     """Refuse a picture that could not be drawn, before an hour is spent on its figures.
 
     Raises:
-        UsageError: An unknown kind of file, or matplotlib is not installed.
+        UsageError: An unknown kind of file.
+        PackageError: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(

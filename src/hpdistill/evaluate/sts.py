@@ -9,7 +9,7 @@ how much the mean over subsets differs from it. Figures in the other setting do 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,18 @@ from numpy.typing import NDArray
 from hpdistill.encoder import Embeddings, Encoder, check_prefix, unit
 from hpdistill.errors import EvaluationError
 from hpdistill.evaluate._encode import encode_sentences
+from hpdistill.evaluate._files import (
+    TABLES,
+    divided_note,
+    kind,
+    pair_columns,
+    row_unit,
+    sentence_of,
+    table,
+)
 from hpdistill.evaluate._spearman import spearman
 from hpdistill.files import text_hash
-from hpdistill.progress import Report, silent
+from hpdistill.progress import Report, silent, tell
 
 __all__ = [
     "DEV_TASK",
@@ -35,6 +44,7 @@ __all__ = [
     "check_prefixes",
     "evaluate_sts",
     "evaluate_sts_prefixes",
+    "load_scored_pairs",
     "load_tasks",
 ]
 
@@ -209,6 +219,83 @@ def load_tasks(data: Path, *, dev: bool = False) -> StsData:
     )
 
 
+_SCORES = (
+    "score",
+    "similarity",
+    "similarity_score",
+    "relatedness_score",
+    "gold",
+    "label",
+)
+
+
+def load_scored_pairs(
+    path: Path,
+    *,
+    first: str | None = None,
+    second: str | None = None,
+    score: str | None = None,
+    delimiter: str | None = None,
+) -> StsData:
+    """Read a file of sentence pairs with scores as one task, named as the file is.
+
+    White space within sentences becomes single blanks, as in the tasks of `load_tasks`. Pairs with
+    an empty sentence are left out, and their number is logged.
+
+    Args:
+        path: A `.csv`, `.tsv` or `.jsonl` (also with `.gz`) or `.parquet`; its columns have names.
+        first: Column of the one sentence. None finds the usual names, such as sentence1 and
+            sentence2.
+        second: Column of the other.
+        score: Column of how similar they are, on any scale. None finds the usual names.
+        delimiter: What divides the columns of `.csv` and `.tsv`: one character, or `tab`. None
+            looks for it, and logs what it found if that is not what the name says.
+
+    Raises:
+        EvaluationError: The file cannot be read, lacks a column or names one twice, holds no number
+            where a score should be (names the line), or fewer than two different scores.
+        UsageError: There is no such delimiter.
+        PackageError: pyarrow, for Parquet, is not installed.
+    """
+    if kind(path) not in TABLES:
+        raise EvaluationError(
+            f"{path} is of no format that holds scored pairs",
+            hint=f"Allowed: {', '.join(TABLES)} (text formats also .gz), or a folder of tasks.",
+        )
+    if note := divided_note(path, delimiter):
+        tell(note)
+    columns: tuple[str, str, str] | None = None
+    pairs = []
+    empty = 0
+    for number, row in table(path, delimiter):
+        where = f"{path}, {row_unit(path)} {number}"
+        if columns is None or not row.keys() >= {*columns}:
+            found = pair_columns(list(row), first, second, score, usual=_SCORES, where=str(path))
+            if found[2] is None:
+                raise EvaluationError(
+                    f"{path}: which column holds the scores? columns: {', '.join(row)}",
+                    hint="Name it, by `score`.",
+                )
+            if columns is not None:
+                missing = next(name for name in columns if name not in row)
+                raise EvaluationError(f"{where}: no column {missing!r}; columns: {', '.join(row)}")
+            columns = (found[0], found[1], found[2])
+        one, other = (sentence_of(row, name, where) for name in columns[:2])
+        scored = (one, other, _number(row[columns[2]], f"{where}, {columns[2]}"))
+        if one.strip() and other.strip():
+            pairs.append(scored)
+        else:
+            empty += 1
+    if empty:
+        tell(f"{path}: {empty:,} pairs have an empty sentence and are left out")
+    subset = _subset(path.name, pairs)
+    if len(np.unique(subset.gold)) < 2:
+        raise EvaluationError(
+            f"{path} needs pairs of at least two scores; it has {len(pairs):,} pairs"
+        )
+    return StsData((StsTask(path.name, (subset,)),))
+
+
 def evaluate_sts(
     encoder: Encoder,
     tasks: StsData,
@@ -266,11 +353,17 @@ def evaluate_sts_prefixes(
                 model=encoder.name,
                 dim=prefix.shape[1],
                 precision=precision,
-                tasks={name: by_task[name] for name in (*TASKS, DEV_TASK) if name in by_task},
+                tasks={name: by_task[name] for name in _in_order(by_task)},
                 subsets=by_subset,
             )
         )
     return scores
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Names of tasks as a table has them; those that are not known last."""
+    known = (*TASKS, DEV_TASK)
+    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def check_prefixes(encoder: Encoder, dims: Sequence[int | None]) -> None:
@@ -389,10 +482,15 @@ def _fields(path: Path, number: int, line: str, least: int) -> list[str]:
 
 
 def _score(path: Path, number: int, text: str) -> float:
+    return _number(text, f"{path}, line {number}")
+
+
+def _number(value: object, where: str) -> float:
     try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise EvaluationError(f"{path}, line {number}: {text.strip()!r} is not a score")
-    return score
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        shown = value.strip() if isinstance(value, str) else value
+        raise EvaluationError(f"{where}: {str(shown)[:40]!r} is not a score")
+    return number

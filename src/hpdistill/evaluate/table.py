@@ -66,12 +66,13 @@ class Table:
     def to_rich(self) -> "rich.table.Table":
         """For a terminal: a table too wide for it folds its names, not its numbers."""
         from rich import box
+        from rich.cells import cell_len
         from rich.table import Table as RichTable
         from rich.text import Text
 
         rows = self.cells()
         widths = [
-            max(len(text) for text in (column.title, *(row[place][0] for row in rows)))
+            max(cell_len(text) for text in (column.title, *(row[place][0] for row in rows)))
             for place, column in enumerate(self.columns)
         ]
         # Eleven columns of figures and a model's path fit 80 characters only without padding.

@@ -27,7 +27,7 @@ def manual_sentences() -> list[str]:
     except ImportError as error:
         raise CorpusError(
             "this Python comes without the text of its manual, the default for measuring speed",
-            hint="Give sentences of your own with --data FILE.",
+            hint="Give sentences of your own with `data=FILE`.",
         ) from error
     found: dict[str, None] = {}
     for topic in topics.values():

@@ -115,7 +115,7 @@ def export_model(
         raise CorpusError("no sentences to compare the graph with its model on")
     check_writable(out or directory / "onnx")
     if out is not None and out.exists():
-        raise UsageError(f"{out} exists; --out must name a new directory")
+        raise UsageError(f"{out} exists; `out` must name a new directory")
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
     if is_static(model.model):

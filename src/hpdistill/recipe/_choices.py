@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 import tomli_w
 
-from hpdistill.errors import UsageError
+from hpdistill.errors import RecipeError, UsageError
 from hpdistill.files import atomic_path, json_hash
 from hpdistill.strict import build
 
@@ -83,17 +83,17 @@ class Choices:
         """Read a recipe file.
 
         Raises:
-            UsageError: The file is missing or is not a recipe.
+            RecipeError: The file is missing or is not a recipe.
         """
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
-            raise UsageError(f"cannot read recipe {path}: {why}") from error
+            raise RecipeError(f"cannot read recipe {path}: {why}") from error
         try:
             return cls.from_toml(text)
         except UsageError as error:
-            raise UsageError(f"{path}: {error}", hint=error.hint) from error
+            raise RecipeError(f"{path}: {error}", hint=error.hint) from error
 
 
 def check(name: str, value: object, good: bool, allowed: str) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hpdistill.delimited import check_delimiter
 from hpdistill.recipe._choices import check, check_choice, check_errors, check_if_set
 
 __all__ = ["AugmentRecipe", "CorpusRecipe", "NliRecipe"]
@@ -14,9 +15,12 @@ class CorpusRecipe:
     """Which sentences, and how they are cleaned and split."""
 
     sources: tuple[str, ...]
-    column: str | None = None
+    column: str | tuple[str, ...] | None = None
     """Column of `.csv`, `.tsv`, `.jsonl` and `.parquet` sources; None: the only
-    one, or the one called `text` or `sentence`."""
+    one, or the one called `text` or `sentence`. Of several, the texts are joined."""
+    delimiter: str | None = None
+    """What divides the columns of `.csv` and `.tsv` sources; None looks for it in their first
+    rows."""
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "ignore"] = "strict"
     min_words: int = 1
@@ -55,6 +59,24 @@ class CorpusRecipe:
         least = 10 if self.validation_sources else 15
         check_if_set("limit", self.limit, lambda count: count >= least, f"{least} or more")
         check_errors(self.errors)
+        check_delimiter(self.delimiter)
+        if not isinstance(self.column, str | None):
+            check("column", self.column, len(self.column) > 0, "one or more columns")
+            twice = len(set(self.column)) < len(self.column)
+            check("column", self.column, not twice, "columns that differ")
+            if len(self.column) == 1:
+                # The same choice, said in another way.
+                object.__setattr__(self, "column", self.column[0])
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How its sources are read: arguments of `corpus.read_source`."""
+        return {
+            "column": self.column,
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+            "errors": self.errors,
+        }
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -66,6 +88,8 @@ class CorpusRecipe:
         choices = asdict(self)
         if self.split == "passages":
             del choices["split"]  # what was finished before there was this choice stays finished
+        if self.delimiter is None:
+            del choices["delimiter"]
         return choices
 
 

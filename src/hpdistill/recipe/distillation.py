@@ -147,7 +147,7 @@ class Recipe(Choices):
     projection: ProjectionRecipe = field(default_factory=ProjectionRecipe)
     head: HeadRecipe = field(default_factory=HeadRecipe)
     static: StaticRecipe = field(default_factory=StaticRecipe)
-    """Only for `--student static`."""
+    """Only for a static student."""
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ class Recipe(Choices):
             raise UsageError(
                 f"anchor is {self.anchor:g}; a static student is no encoder before it is "
                 "trained, so only 0 is allowed",
-                hint="For a joint target, give --teacher twice.",
+                hint="For a joint target, give two `teachers`.",
             )
 
     @property

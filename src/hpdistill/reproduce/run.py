@@ -93,7 +93,7 @@ def reproduce(
     size = load_scale(scale).augmented(augment)
     if data is None and retrieval is None:
         raise UsageError(
-            "there is nothing to measure by", hint="Give --data DIR, --retrieval SRC, or both."
+            "there is nothing to measure by", hint="Give `data=DIR`, `retrieval=SRC`, or both."
         )
     tasks = load_tasks(data) if data is not None else None
     supply = Supply(
@@ -169,7 +169,7 @@ def _check_sentences(planned: Sequence[Planned], materials: "Materials") -> None
     if needing and not materials.sentences:
         raise UsageError(
             f"{needing[0]} needs sentences, and none are given",
-            hint="Give --sentences SRC, or --nli FILE, whose sentences then serve.",
+            hint="Give `sentences=SRC`, or `nli=FILE`, whose sentences then serve.",
         )
 
 

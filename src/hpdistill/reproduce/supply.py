@@ -159,14 +159,14 @@ def parse_models(
     for text in given:
         name, equals, use = text.partition("=")
         if not equals or not name or not use:
-            raise UsageError(f"--model {text!r} is not of the form NAME=MODEL")
+            raise UsageError(f"`models` has {text!r}, which is not of the form NAME=MODEL")
         full = name if name in allowed else hub_ids.get(name, name)
         if full not in allowed:
             raise UsageError(
-                f"--model {name}: neither a row nor weights that one is made from",
+                f"`models` has {name}, which is neither a row nor weights that one is made from",
                 hint=near(name, allowed),
             )
         if full in found:
-            raise UsageError(f"--model gives {name} twice")
+            raise UsageError(f"`models` gives {name} twice")
         found[full] = use
     return found

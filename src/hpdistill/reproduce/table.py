@@ -59,7 +59,7 @@ def to_html(result: Reproduced) -> str:
     """A page of the tables and of pictures, that loads nothing from elsewhere.
 
     Raises:
-        UsageError: matplotlib is not installed.
+        PackageError: matplotlib is not installed.
     """
     fragments = [table.to_html() for table in tables_of(result)]
     return html_page(_TITLE, [*fragments, *_pictures(result.rows)])

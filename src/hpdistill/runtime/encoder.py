@@ -331,7 +331,7 @@ class Encoder:
             measured = ", ".join(map(str, sorted({self.dim, *self.prefixes})))
             raise UsageError(
                 f"dim is {dim}; {self.name} was measured at {measured}",
-                hint="allow_unvalidated=True (--allow-unvalidated) cuts its vectors elsewhere.",
+                hint="`allow_unvalidated=True` cuts its vectors elsewhere.",
             )
         if precision == "int8" and options.dim not in self._ranges:
             self._ranges[options.dim] = self._directory.ranges(options.dim)

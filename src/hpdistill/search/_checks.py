@@ -74,9 +74,9 @@ def check_choices(engine: str, precision: str, keep: str | None) -> None:
         )
     if engine != "ivf-pq" and keep is not None:
         if keep == precision:
-            raise UsageError(f"keep={keep} adds nothing to vectors that are searched as {keep}")
+            raise UsageError(f"`keep={keep}` adds nothing to vectors that are searched as {keep}")
         if precision == "float32":
-            raise UsageError(f"keep={keep} is worse than the vectors searched, which are float32")
+            raise UsageError(f"`keep={keep}` is worse than the vectors searched, which are float32")
 
 
 def checked_ranges(ranges: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
@@ -203,10 +203,10 @@ def check_depth(k: int, rescore: int | None, engine: Engine, settings: Settings)
     if rescore < k:
         raise UsageError(f"rescore must be k ({k}) or more, not {rescore}")
     if settings.keep is None:
-        better = "keep='int8' or " if settings.precision == "binary" or engine == "ivf-pq" else ""
+        better = "`keep='int8'` or " if settings.precision == "binary" or engine == "ivf-pq" else ""
         raise UsageError(
             "the index keeps no vectors to rescore with",
-            hint="Leave rescore out: its vectors are whole."
+            hint="Leave `rescore` out: its vectors are whole."
             if settings.precision == "float32" and engine != "ivf-pq"
-            else f"Build it with {better}keep='float32'.",
+            else f"Build it with {better}`keep='float32'`.",
         )

@@ -2,14 +2,13 @@
 
     INDEX/index.json              says which generation counts, and how large its files are
     INDEX/generation-000007/      never changed once index.json names it
+    INDEX/.lock                   while somebody saves
 
 A generation is written whole, and synced, before index.json is replaced; the one before is removed
 after that.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ import numpy as np
 from hpdistill.errors import RunError, SearchError
 from hpdistill.files import (
     clear_os_errors,
+    lock_on,
     make_directory,
     remove_leftovers,
     sha256_file,
@@ -39,6 +39,7 @@ __all__ = ["Saved", "check_place", "check_version", "open_index", "save_index", 
 _FORMAT = 2
 _POINTER = "index.json"
 _PREFIX = "generation-"
+_LOCK = ".lock"
 _SMALL = 1 << 20
 """Files up to this size have a checksum, and those of FAISS, which trusts what it reads."""
 _TRIES = 5
@@ -123,7 +124,10 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     if path.exists() and (not path.is_dir() or _is_something_else(path)):
         raise RunError(f"{path} is there already and is no index", hint="Give another name.")
     if not overwrite and (path / _POINTER).exists():
-        raise RunError(f"{path} exists already", hint="Give another name, --overwrite or --add.")
+        raise RunError(
+            f"{path} exists already",
+            hint="Give another name, or `overwrite=True`; `add` adds to it.",
+        )
 
 
 def check_version(path: Path, known: str | None) -> None:
@@ -278,7 +282,7 @@ def _is_something_else(path: Path) -> bool:
     """Whether a directory holds anything but an index, or what a killed process left of one."""
     names = [entry.name for entry in path.iterdir()]
     if _POINTER not in names:
-        return any(not name.startswith((_PREFIX, _POINTER)) for name in names)
+        return any(not name.startswith((_PREFIX, _POINTER, _LOCK)) for name in names)
     # A damaged one of ours may be overwritten; one that another program wrote may not.
     if any(name.startswith(_PREFIX) for name in names):
         return False
@@ -306,12 +310,14 @@ def _number(generation: Path) -> int:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Wait until no other process saves here."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    file = path / _LOCK
+    with lock_on(file, wait=True):
+        try:
+            yield
+        finally:
+            # No part of the index. Whoever waits for it makes it anew; Windows keeps it.
+            with suppress(OSError):
+                file.unlink()
 
 
 def _sync_directories(directory: Path) -> None:

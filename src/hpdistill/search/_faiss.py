@@ -21,14 +21,15 @@ def _after_fork() -> None:
         faiss.omp_set_num_threads(1)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def load_faiss() -> Any:  # noqa: ANN401 - a module without types
     """The module.
 
     Raises:
-        UsageError: It is not installed.
+        PackageError: It is not installed.
     """
     return extra("faiss", "search", task="searching")
 
@@ -41,7 +42,7 @@ def search_threads(count: int) -> Iterator[None]:
         count: One or more.
 
     Raises:
-        UsageError: FAISS is not installed.
+        PackageError: FAISS is not installed.
     """
     faiss = load_faiss()
     before = faiss.omp_get_max_threads()

@@ -101,7 +101,7 @@ def connect(uri: str) -> Connection:
 
     Raises:
         SearchError: It cannot be reached or opened.
-        UsageError: A package is not installed.
+        PackageError: A package is not installed.
     """
     pymilvus = extra("pymilvus", "milvus")
     # It prints every failure with a traceback; here they are raised, in one line.

@@ -104,5 +104,5 @@ def check_settings(settings: Settings, *, lite: bool) -> None:
     if lite and (settings.precision == "binary" or settings.keep):
         raise SearchError(
             "Milvus Lite takes float32 vectors only, and one for a document",
-            hint="Binary vectors, with float32 beside them, need a cluster: --uri http://host:port.",
+            hint="Binary vectors, with float32 beside them, need a cluster: `uri=http://host:port`.",
         )

@@ -1,6 +1,5 @@
 """Temporary directories of indexes that change, gone at the latest when the next one is made."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -8,8 +7,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from hpdistill.errors import RunError
+from hpdistill.files import lock_on
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["scratch_directory"]
 
@@ -30,20 +35,20 @@ def scratch_directory(owner: object) -> tuple[Path, Callable[[], object]]:
     Raises:
         RunError: It cannot be made.
     """
-    _remove_abandoned(Path(tempfile.gettempdir()))
+    place = Path(tempfile.gettempdir())
+    _remove_abandoned(place)
+    directory = place / f"{_PREFIX}{uuid4().hex}"
+    # Held as long as this process lives, and before there is anything to remove. It lies beside the
+    # directory, all files in which are copied by a save.
+    lock = lock_on(_lock_of(directory), wait=True)
     try:
-        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock.acquire()
+        directory.mkdir(mode=0o700)
     except OSError as error:
         raise RunError(
-            f"cannot make a temporary directory in {tempfile.gettempdir()}: {error.strerror}",
+            f"cannot make a temporary directory in {place}: {error.strerror}",
             hint="Set TMPDIR to a directory that has room.",
         ) from error
-    # Held as long as this process lives; under its name only once it is held. It lies beside the
-    # directory, all files in which are copied by a save.
-    unheld = directory.with_name(f"{directory.name}.new")
-    lock = os.open(unheld, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    unheld.rename(_lock_of(directory))
     return directory, weakref.finalize(owner, _remove_own, directory, lock, os.getpid())
 
 
@@ -51,26 +56,24 @@ def _lock_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.lock")
 
 
-def _remove_own(directory: Path, lock: int, maker: int) -> None:
+def _remove_own(directory: Path, lock: "BaseFileLock", maker: int) -> None:
     # A forked child has a copy of the owner, which the parent goes on using.
     if os.getpid() == maker:
         _remove(directory, lock)
 
 
-def _remove(directory: Path, lock: int) -> None:
+def _remove(directory: Path, lock: "BaseFileLock") -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    _lock_of(directory).unlink(missing_ok=True)
-    os.close(lock)
+    # In this order Windows can, too. Whoever gets the lock between the two finds nothing to do.
+    lock.release()
+    with suppress(OSError):
+        _lock_of(directory).unlink()
 
 
 def _remove_abandoned(parent: Path) -> None:
     for file in parent.glob(f"{_PREFIX}*.lock"):
-        # Another user's, or removed meanwhile.
+        # Another user's, in use, or removed meanwhile.
         with suppress(OSError):
-            lock = os.open(file, os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-            else:
-                _remove(file.with_suffix(""), lock)
+            lock = lock_on(file)
+            lock.acquire()
+            _remove(file.with_suffix(""), lock)

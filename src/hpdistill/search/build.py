@@ -205,7 +205,7 @@ def check_new_index(out: Path, space: Space, *, overwrite: bool, **choices: Any)
         connection.close()
     raise SearchError(
         f"Milvus at {uri} has a collection {name} already",
-        hint="Give another --collection, or --overwrite.",
+        hint="Give another `collection`, or `overwrite=True`.",
     )
 
 
@@ -329,8 +329,8 @@ def _embed(
         if before and not overwrite:
             raise RunError(
                 f"{work} holds vectors of another corpus or model",
-                hint="Give another name to keep them, or --overwrite to drop them; with --add, "
-                "remove that folder.",
+                hint="Give another name to keep them, or `overwrite=True` to drop them; where "
+                "documents are added, remove that folder.",
             )
         path.unlink()
     done.unlink(missing_ok=True)

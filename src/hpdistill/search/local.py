@@ -44,7 +44,8 @@ def create(settings: Settings, engine: Engine) -> "LocalBackend":
     """An empty one.
 
     Raises:
-        UsageError: What it needs is not installed, or the engine has no such option.
+        UsageError: The engine has no such option.
+        PackageError: What it needs is not installed.
     """
     _check(settings, engine)
     return LocalBackend(engine, settings, None, None, mmap=True)
@@ -57,7 +58,7 @@ def load(
 
     Raises:
         SearchError: It is damaged.
-        UsageError: What it needs is not installed.
+        PackageError: What it needs is not installed.
     """
     _check(settings, engine)
     return LocalBackend(engine, settings, directory, state, mmap=mmap)

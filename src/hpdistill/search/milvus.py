@@ -149,7 +149,7 @@ class MilvusBackend:
             if not overwrite:
                 raise SearchError(
                     f"Milvus at {self._connection.uri} has a collection {self._collection} already",
-                    hint="Give another --collection, or --overwrite.",
+                    hint="Give another `collection`, or `overwrite=True`.",
                 )
             self._call("drop_collection")
         from pymilvus import DataType, MilvusClient

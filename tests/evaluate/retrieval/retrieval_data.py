@@ -11,6 +11,7 @@ def make_task(
     documents: Sequence[str] | Mapping[str, str],
     queries: Mapping[str, str] | None = None,
     own: Mapping[str, str] | None = None,
+    candidates: Mapping[str, Sequence[str]] | None = None,
 ) -> RetrievalTask:
     """A task whose texts are the ids unless they are given."""
     texts = documents if isinstance(documents, Mapping) else {name: name for name in documents}
@@ -23,4 +24,5 @@ def make_task(
         query_texts=[asked[query] for query in relevant],
         relevant=relevant,
         own=own or {},
+        candidates=candidates,
     )

@@ -51,6 +51,29 @@ def test_scores_are_those_of_the_formula(sentences: Callable[..., list[str]]) ->
     assert found.search_seconds > 0
 
 
+def test_only_candidates_are_ranked_by_words_counted_in_the_whole_corpus(
+    sentences: Callable[..., list[str]],
+) -> None:
+    texts = sentences(200)
+    queries = sentences(20, seed=7)
+    chance = random.Random(0)
+    names = [f"q{number}" for number in range(20)]
+    candidates = {name: [f"d{n}" for n in chance.sample(range(200), 30)] for name in names}
+    task = make_task(
+        {name: {"d0": 1} for name in names},
+        documents={f"d{number}": text for number, text in enumerate(texts)},
+        queries=dict(zip(names, queries, strict=True)),
+        candidates=candidates,
+    )
+    found = bm25(task, 10, stopwords=False)
+    for name, query, ranked, scores in zip(names, queries, found.ranked, found.scores, strict=True):
+        expected = {f"d{number}": value for number, value in enumerate(formula(query, texts))}
+        assert set(ranked) <= set(candidates[name])
+        best = sorted((expected[one] for one in candidates[name]), reverse=True)[:10]
+        assert scores == pytest.approx([one for one in best if one > 0], abs=1e-3)
+        assert scores == pytest.approx([expected[one] for one in ranked], abs=1e-3)
+
+
 def test_equal_scores_come_in_the_order_of_the_corpus() -> None:
     names = [f"d{number}" for number in range(1000)]
     random.Random(0).shuffle(names)

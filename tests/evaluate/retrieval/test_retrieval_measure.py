@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import pytrec_eval
 from retrieval_data import make_task
 
 from hpdistill.encoder import unit
@@ -64,6 +65,72 @@ def test_figures_are_those_of_a_product_of_all_with_all(dim):
         {name: values.mean() for name, values in expected.items()}
     )
     assert row["mrr10_low"] <= row["mrr10"] <= row["mrr10_high"]
+
+
+def candidates_of(count):
+    """A task whose queries rank so many documents each; not always the relevant ones."""
+    chance = np.random.default_rng(2)
+    return make_task(
+        TASK.relevant,
+        documents=TASK.document_ids,
+        candidates={
+            query: [f"d{row}" for row in chance.permutation(QUERIES * 3)[:count]]
+            for query in TASK.query_ids
+        },
+    )
+
+
+@pytest.mark.parametrize("dim", [WIDTH, 8])
+def test_candidates_are_what_is_ranked_as_trec_eval_scores_it(dim):
+    task = candidates_of(50)
+    rows = measure_retrieval(task, [entrant()], Matrix(dims=[8]), threads=1)
+    row = next(row for row in rows if row["dim"] == dim)
+    queries, base = unit(entrant().queries, dim=dim), unit(BASE, dim=dim)
+    run = {
+        query: {one: float(vector @ base[task.rows[one]]) for one in task.candidates[query]}
+        for query, vector in zip(task.query_ids, queries, strict=True)
+    }
+    judged = {query: dict(grades) for query, grades in task.relevant.items()}
+    measures = {"map": "map", "ndcg10": "ndcg_cut_10", "recall10": "recall_10"}
+    scored = pytrec_eval.RelevanceEvaluator(judged, set(measures.values())).evaluate(run)
+    expected = {
+        name: np.mean([scored[query][measure] for query in run])
+        for name, measure in measures.items()
+    }
+    assert {name: row[name] for name in measures} == pytest.approx(expected)
+    assert 0 < expected["map"] < 1
+    assert row["candidates"] == 50 * QUERIES
+    assert row["documents"] == DOCUMENTS
+    assert measure_retrieval(TASK, [entrant()], Matrix(), threads=1)[0]["map"] != row["map"]
+
+
+def test_candidates_are_ranked_by_every_kind_of_vector():
+    task = candidates_of(120)
+    exact, *others = measure_retrieval(
+        task,
+        [entrant()],
+        Matrix(precisions=["float32", "int8", "binary"], rescore=100),
+        threads=1,
+    )
+    assert [(row["precision"], row["rescore"]) for row in others] == [
+        ("int8", None),
+        ("int8", 100),
+        ("binary", None),
+        ("binary", 100),
+    ]
+    for row in others:
+        assert row["mrr10"] == pytest.approx(exact["mrr10"], abs=0.25)
+        assert row["candidates"] == 120 * QUERIES
+    # All 120 are candidates, and those that another query has are none: recall is bounded.
+    assert max(row["recall100"] for row in [exact, *others]) <= 1
+    assert measure_bm25(task, exact)["candidates"] == 120 * QUERIES
+
+
+def test_an_engine_that_finds_some_of_a_corpus_ranks_no_candidates():
+    with pytest.raises(UsageError, match="engine is flat, hnsw; allowed: flat"):
+        measure_retrieval(
+            candidates_of(5), [entrant()], Matrix(engines=["flat", "hnsw"]), threads=1
+        )
 
 
 def test_every_setting_has_a_row_and_the_whole_width_comes_first():

@@ -4,6 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hpdistill.errors import EvaluationError
@@ -97,6 +99,37 @@ def test_reads_a_text_as_long_as_a_book(tmp_path: Path, name: str, gap: str) -> 
     book = "word " * 100_000
     task = pairs(tmp_path, f"sentence1{gap}sentence2\n{book}{gap}b\n", name)
     assert answers(task) == {book.strip(): {"b"}}
+
+
+@pytest.mark.parametrize("gap", [";", "\t", "|"])
+def test_says_what_divides_the_columns(tmp_path: Path, gap: str) -> None:
+    text = "sentence1,sentence2,label\na dog; it runs,a dog,1\nb,c,0\n"
+    assert not any("divided" in note for note in pairs(tmp_path, text, "p.csv").notes)
+    text = text.replace(";", ".").replace(",", gap)
+    task = pairs(tmp_path, text, "p.csv")
+    assert answers(task) == {"a dog. it runs": {"a dog"}}
+    assert "columns are divided by" in task.notes[0]
+    assert pairs(tmp_path, text, "p.csv", delimiter=gap).notes == task.notes[1:]
+
+
+def test_reads_parquet(tmp_path: Path) -> None:
+    rows = [{"anchor": "a", "positive": "b"}, {"anchor": "c", "positive": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    assert answers(load_retrieval(str(tmp_path / "p.parquet"))) == {"a": {"b"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", "sentence1,sentence2,n,n\na,b,1,2\n"),
+        ("p.tsv", "sentence1\tsentence2\tn\tn\na\tb\t1\t2\n"),
+        ("p.jsonl", '{"sentence1": "a", "sentence2": "b", "n": 1, "n": 2}\n'),
+    ],
+)
+def test_refuses_a_column_that_is_named_twice(tmp_path: Path, name: str, text: str) -> None:
+    message = refused(tmp_path, text, name)
+    assert "'n'" in message
+    assert message.endswith("twice")
 
 
 def test_without_a_label_every_pair_is_one(tmp_path: Path) -> None:

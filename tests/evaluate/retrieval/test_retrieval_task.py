@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hpdistill.errors import EvaluationError
@@ -69,6 +71,56 @@ def test_reads_beirs_layout(tmp_path: Path) -> None:
 def test_reads_every_form_of_judgements(tmp_path: Path, qrels: str) -> None:
     task = load_retrieval(str(write(tmp_path, qrels=qrels)))
     assert task.relevant == {"q1": {"d1": 1}, "q2": {"d2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "qrels"),
+    [
+        ("test.tsv", "corpus-id\tquery-id\tscore\nd1\tq1\t1\nd2\tq2\t2\n"),
+        ("test.tsv", "score\tcorpus_id\tquery_id\n1\td1\tq1\n2\td2\tq2\n"),
+        ("test.tsv", "Query ID\tsource\tDoc ID\tRelevance\nq1\tx\td1\t1\nq2\ty\td2\t2\n"),
+        ("test.tsv", "query-id\tcorpus-id\tscore\tby\tat\nq1\td1\t1\tx\t0\nq2\td2\t2\t\t\n"),
+        ("test.txt", "topic iteration docno rel\nq1 0 d1 1\nq2 0 d2 2\n"),
+        ("test.csv", 'score;query-id;corpus-id\n1;q1;d1\n2;q2;"d2"\n'),
+        ("test.csv", "q1,d1,1\nq2,d2,2\n"),
+        (
+            "test.jsonl",
+            '{"corpus-id": "d1", "score": 1, "query-id": "q1"}\n'
+            '{"query-id": "q2", "score": 2, "corpus-id": "d2"}\n',
+        ),
+    ],
+)
+def test_judgements_obey_the_names_of_their_columns(tmp_path: Path, name: str, qrels: str) -> None:
+    folder = write(tmp_path)
+    (folder / "qrels/test.tsv").unlink()
+    (folder / "qrels" / name).write_text(qrels, "utf-8")
+    assert load_retrieval(str(folder)).relevant == {"q1": {"d1": 1}, "q2": {"d2": 2}}
+
+
+def test_judgements_in_parquet(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "qrels/test.tsv").unlink()
+    rows = [{"score": 1, "corpus-id": "d1", "query-id": "q1"}]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "qrels/test.parquet")
+    assert load_retrieval(str(folder)).relevant == {"q1": {"d1": 1}}
+
+
+@pytest.mark.parametrize(
+    ("header", "which"),
+    [
+        ("a\tb\tc", "a, b, c, and none of them is the query"),
+        ("query-id\tb\tscore", "and none of them is the document"),
+        ("query-id\tcorpus-id", "query-id, corpus-id, and none of them is the grade"),
+        ("query-id\tqid\tcorpus-id\tscore", "and more than one of them may be the query"),
+        ("query-id\tcorpus-id\tscore\tscore", "and more than one of them may be the grade"),
+    ],
+)
+def test_a_header_that_does_not_tell_is_refused(tmp_path: Path, header: str, which: str) -> None:
+    width = header.count("\t") + 1
+    row = "\t".join(["q1", "d1", "1", "1"][:width])
+    message = refused(write(tmp_path, qrels=f"{header}\n{row}\n"))
+    assert "test.tsv, line 1: the columns are " in message
+    assert message.endswith(which)
 
 
 def test_reads_gzipped_files_and_other_splits(tmp_path: Path) -> None:
@@ -210,11 +262,11 @@ def test_refuses_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"Rain", b"R\xffin"))
-    assert "corpus.jsonl is not UTF-8" in refused(tmp_path)
+    assert "corpus.jsonl is not utf-8" in refused(tmp_path)
     path.unlink()
     zipped = tmp_path / "corpus.jsonl.gz"
     zipped.write_bytes(gzip.compress(content)[:-12])
-    assert "not a sound gzip file" in refused(tmp_path)
+    assert "corpus.jsonl.gz is truncated" in refused(tmp_path)
     zipped.write_bytes(b"nothing zipped")
     assert "not a sound gzip file" in refused(tmp_path)
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from hpdistill.cli._command import App
 from hpdistill.cli.evaluate.fidelity import fidelity
 from hpdistill.cli.evaluate.retrieval import retrieval
 from hpdistill.cli.evaluate.speed import speed
@@ -9,7 +10,7 @@ from hpdistill.cli.evaluate.sts import sts
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Measure models: quality, retrieval, agreement with a teacher, speed.")
+_app = App(help="Measure models: quality, retrieval, agreement with a teacher, speed.")
 for _command in (sts, retrieval, fidelity, speed):
     _app.command()(_command)
 

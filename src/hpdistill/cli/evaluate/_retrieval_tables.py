@@ -14,6 +14,11 @@ def described(task: RetrievalTask) -> str:
     return (
         f"{task.name}: {len(task.query_ids):,} queries, {len(task.document_ids):,} documents, "
         f"{sum(map(len, task.relevant.values())):,} relevant"
+        + (
+            f", {sum(map(len, task.candidates.values())):,} candidates"
+            if task.candidates is not None
+            else ""
+        )
     )
 
 

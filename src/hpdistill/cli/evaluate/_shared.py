@@ -79,7 +79,7 @@ class Computing(NamedTuple):
 
     def settled(self, source: "ModelSource") -> "Computing":
         """Of this model; says so if PyTorch cannot run it."""
-        from hpdistill.cli._shared import err
+        from hpdistill.cli._shared import err, say
         from hpdistill.evaluate import Backend, missing
 
         if self.runs is not None:
@@ -88,7 +88,7 @@ class Computing(NamedTuple):
         if not why or missing(source.path, Backend.runtime):
             return type(self).of(Runs.torch, None)
         note = f"{source.name} is run by the runtime, as PyTorch cannot: {why}"
-        err.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(err, note)
         return type(self)(Runs.runtime, None)
 
 
@@ -199,5 +199,7 @@ class _Named:
 
 
 def print_notes(console: "Console", notes: "Sequence[str]") -> None:
+    from hpdistill.cli._shared import say
+
     for note in notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(console, note)

@@ -39,7 +39,17 @@ def fidelity(
             metavar="SRC", help="Sentences: a file, hf:DATASET or pydoc; repeat for more."
         ),
     ],
-    column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sources; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=15, help="Compare at most so many sentences.")] = 2000,
     backend: RunsOption = None,
     precision: PrecisionOption = None,
@@ -54,7 +64,12 @@ def fidelity(
 
     computing = Computing.of(backend, precision)
     specs = [WeightedModel.parse(spec) for spec in teacher]
-    corpus = CorpusRecipe(sources=tuple(data), column=column, limit=limit)
+    corpus = CorpusRecipe(
+        sources=tuple(data),
+        column=tuple(column) if column else None,
+        delimiter=delimiter,
+        limit=limit,
+    )
     rows, notes = [], []
     with progress() as report:
         sources = {model: find_source(model, report) for model in models}

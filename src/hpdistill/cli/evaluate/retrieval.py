@@ -53,7 +53,8 @@ def retrieval(
         str,
         typer.Option(
             metavar="SRC",
-            help="Folder of BEIR's layout; file of pairs (.tsv, .csv, .jsonl); quora; mteb:TASK.",
+            help="Folder of BEIR's layout; file of pairs (.tsv, .csv, .jsonl, .parquet); quora; "
+            "mteb:TASK.",
         ),
     ],
     split: Annotated[str, typer.Option(help="Which judgements.")] = "test",
@@ -111,6 +112,12 @@ def retrieval(
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Pairs: the least label of one, where it is a number.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C", help="Pairs: what divides columns. [default: found in the first rows]"
+        ),
     ] = None,
     cache: Annotated[
         Path | None,
@@ -175,6 +182,7 @@ def retrieval(
             second=second,
             label=label,
             threshold=threshold,
+            delimiter=delimiter,
             report=report,
         )
         bench = Bench(task, computing, cache, Path(scratch), report)

@@ -42,7 +42,17 @@ def speed(
             "language reference.",
         ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of tabular sources.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of tabular sources; repeat it to join several."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C",
+            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+        ),
+    ] = None,
     lengths: Annotated[
         str, typer.Option(metavar="N,N...", help="Also time texts of so many tokens.")
     ] = "8,16,32,128,256",
@@ -86,7 +96,7 @@ def speed(
     with progress() as report:
         sources = [find_source(model, report) for model in dict.fromkeys(models)]
         contenders, notes = _contenders(sources, chosen)
-        workloads, described = _workloads(data, column, contenders, *sizes, report)
+        workloads, described = _workloads(data, column, delimiter, contenders, *sizes, report)
         rows = measure_speed(
             contenders,
             workloads,
@@ -147,7 +157,8 @@ def _contenders(
 
 def _workloads(
     data: "Sequence[str] | None",
-    column: str | None,
+    column: "Sequence[str] | None",
+    delimiter: str | None,
     contenders: "Sequence[Contender]",
     lengths: "Sequence[int]",
     batch_sizes: "Sequence[int]",
@@ -167,7 +178,12 @@ def _workloads(
         from hpdistill.corpus import read_clean
         from hpdistill.recipe import CorpusRecipe
 
-        corpus = CorpusRecipe(sources=tuple(data), column=column, limit=SPEED_SENTENCES)
+        corpus = CorpusRecipe(
+            sources=tuple(data),
+            column=tuple(column) if column else None,
+            delimiter=delimiter,
+            limit=SPEED_SENTENCES,
+        )
         sentences, origin = read_clean(corpus, seed=0, report=report), ", ".join(data)
     else:
         sentences, origin = manual_sentences(), "Python's language reference"

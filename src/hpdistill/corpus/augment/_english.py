@@ -53,7 +53,7 @@ class English:
     models for words outside the table are pickles, and are never loaded.
 
     Raises:
-        UsageError: The `augment` extra is not installed.
+        PackageError: The `augment` extra is not installed.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class English:
         """What decides its answers.
 
         Raises:
-            UsageError: The `augment` extra is not installed.
+            PackageError: The `augment` extra is not installed.
         """
         packages = ("textblob", "lemminflect")
         return ", ".join(f"{name} {extra_version(name, 'augment')}" for name in packages)

@@ -53,7 +53,7 @@ def add_copies(
     Raises:
         AugmentError: An augmenter is not there or fails; finished blocks are kept.
         WeightsError: A Marian model cannot be found or is not to be trusted.
-        UsageError: An extra is not installed.
+        PackageError: An extra is not installed.
     """
     corpus = Corpus.open(directory)
     excluded = excluded_keys(exclude)

@@ -33,7 +33,7 @@ def open_augmenter(
     Raises:
         AugmentError: No WordNet, or no such language pair, is installed.
         WeightsError: A Marian model cannot be found or is not to be trusted.
-        UsageError: An extra is not installed.
+        PackageError: An extra is not installed.
     """
     augmenter: Augmenter
     if method == "wordnet":

@@ -105,7 +105,7 @@ def check_copies_output(out: Path, *, overwrite: bool) -> None:
     if out.is_dir():
         raise RunError(f"{out} is a directory; name a file")
     if out.exists() and not overwrite:
-        raise RunError(f"{out} exists already", hint="Give another name, or --overwrite.")
+        raise RunError(f"{out} exists already", hint="Give another name, or `overwrite=True`.")
 
 
 def write_copies(
@@ -291,7 +291,7 @@ def _claimed(part: Path, key: dict[str, object], *, overwrite: bool) -> Iterator
             if blocks and not overwrite:
                 raise RunError(
                     f"{part} holds unfinished copies that were made otherwise",
-                    hint="Give another name to keep them, or --overwrite to drop them.",
+                    hint="Give another name to keep them, or `overwrite=True` to drop them.",
                 )
             for path in blocks:
                 path.unlink()

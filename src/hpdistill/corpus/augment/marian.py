@@ -24,7 +24,7 @@ class MarianTranslator:
     Raises:
         WeightsError: The model cannot be found or fetched, is no Marian model, or has no
             safetensors.
-        UsageError: An extra is not installed.
+        PackageError: An extra is not installed.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class WordNetAugmenter:
         seed: Decides which words, and by which synonyms.
 
     Raises:
-        UsageError: The `augment` extra is not installed.
+        PackageError: The `augment` extra is not installed.
     """
 
     name = "wordnet"

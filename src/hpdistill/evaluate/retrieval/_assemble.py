@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 from hpdistill.errors import EvaluationError
@@ -56,16 +57,18 @@ def assemble(
     queries: tuple[Part, Iterable[Text]],
     judgements: tuple[Part, Iterable[Judgement]],
     *,
+    candidates: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     report: Report,
 ) -> RetrievalTask:
     """Make a task of rows; what can be left out is counted in its notes.
 
-    A document of the same id as a query and of the same text is the query itself.
+    A document of the same id as a query and of the same text is the query itself. A query without
+    candidates is left out where others have some, as mteb leaves it out.
 
     Raises:
         EvaluationError: An id occurs twice, the corpus is empty, every judgement names an unknown
-            id, or no query has a relevant document.
+            id, no query has a relevant document, or none of those that have has a candidate.
     """
     found = [*notes]
     corpus, empty_documents = _texts(*documents, "document", report)
@@ -87,6 +90,10 @@ def assemble(
             f"{len(asked) - len(kept):,} of {len(asked):,} queries have no relevant document in "
             f"{judgements[0].name} and are left out, the first of them {left_out}"
         )
+    ranks = None
+    if candidates is not None:
+        ranks = _candidates(name, candidates, kept, corpus, own, relevant, found)
+        kept = [query for query in kept if query.id in ranks]
     found += [
         f"{count:,} {what} in {part.name} have no text and are kept as empty, "
         f"the first of them {first}"
@@ -104,6 +111,7 @@ def assemble(
         query_texts=[query.joined for query in kept],
         relevant={query.id: relevant[query.id] for query in kept},
         own={query.id: own[query.id] for query in kept if query.id in own},
+        candidates=ranks,
         notes=tuple(found),
     )
 
@@ -196,6 +204,47 @@ def _relevant(
             hint="A relevant document has a grade of 1 or more.",
         )
     return relevant
+
+
+def _candidates(
+    name: str,
+    given: Mapping[str, Sequence[str]],
+    queries: Sequence[Text],
+    documents: Mapping[str, Text],
+    own: Mapping[str, str],
+    relevant: Mapping[str, Mapping[str, int]],
+    notes: list[str],
+) -> dict[str, list[str]]:
+    """Query id to what it ranks; the notes say what was left out."""
+    found: dict[str, list[str]] = {}
+    unknown = missed = 0
+    for query in queries:
+        known = {one: None for one in given.get(query.id, ()) if one in documents}
+        unknown += sum(one not in documents for one in given.get(query.id, ()))
+        known.pop(own.get(query.id, ""), None)
+        if known:
+            # The order given, and that of the corpus, often has the relevant ones first, which
+            # would be theirs wherever scores are equal.
+            found[query.id] = sorted(known, key=lambda one: blake2b(one.encode()).digest())
+            missed += sum(one not in known for one in relevant[query.id])
+    if not found:
+        raise EvaluationError(f"no query of {name} has a candidate that is in the corpus")
+    counts = [len(ids) for ids in found.values()]
+    notes.append(
+        f"candidates: each query ranks only those that the task gives it, {min(counts):,} to "
+        f"{max(counts):,} documents, never the whole corpus; times of search are of that"
+    )
+    if len(found) < len(queries):
+        first = next(query.id for query in queries if query.id not in found)
+        notes.append(
+            f"{len(queries) - len(found):,} of {len(queries):,} queries have no candidate and are "
+            f"left out, the first of them {first}"
+        )
+    if unknown:
+        notes.append(f"{unknown:,} candidates are not in the corpus and are left out")
+    if missed:
+        notes.append(f"{missed:,} relevant documents are no candidate, so none can find them")
+    return found
 
 
 def _counted(rows: Iterable[_Row], part: Part, report: Report) -> Iterator[_Row]:

@@ -37,12 +37,14 @@ def bm25(task: "RetrievalTask", k: int, *, stopwords: bool = True) -> Bm25:
     """Rank a task's documents by BM25: k1 1.5, b 0.75, no stemming, words of two letters and more.
 
     Args:
-        task: Documents and queries.
-        k: How many documents of each query. Equal scores come in the order of the corpus.
+        task: Documents and queries, and perhaps the candidates that each query ranks: words are
+            counted in the whole corpus all the same.
+        k: How many documents of each query. Equal scores come in the order of the corpus, or in
+            that of the candidates.
         stopwords: Leave out English stop words, as bm25s does by default.
 
     Raises:
-        UsageError: The package bm25s is not installed.
+        PackageError: The package bm25s is not installed.
     """
     library = extra("bm25s", "eval")
     started = time.perf_counter()
@@ -54,9 +56,17 @@ def bm25(task: "RetrievalTask", k: int, *, stopwords: bool = True) -> Bm25:
     indexed = time.perf_counter()
 
     found = []
-    for query in _words(library, task.query_texts, stopwords):
-        scores = index.get_scores(query) if searchable and query else np.empty(0, np.float32)
-        found.append(_best(scores, k))
+    for name, query in zip(
+        task.query_ids, _words(library, task.query_texts, stopwords), strict=True
+    ):
+        if not searchable or not query:
+            found.append(_best(np.empty(0, np.float32), k))
+        elif task.candidates is None:
+            found.append(_best(index.get_scores(query), k))
+        else:
+            among = np.array([task.rows[one] for one in task.candidates[name]])
+            places, scores = _best(index.get_scores(query)[among], k)
+            found.append((among[places], scores))
     searched = time.perf_counter()
     return Bm25(
         ranked=[[task.document_ids[row] for row in rows] for rows, _ in found],

@@ -1,5 +1,6 @@
 """Tasks that others keep: Quora's duplicate questions on the hub, and those of the mteb package."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,7 @@ def load_quora(*, split: str = "test", report: Report = silent) -> RetrievalTask
 
     Raises:
         EvaluationError: The hub cannot be reached and nothing is cached.
-        UsageError: The package datasets is not installed.
+        PackageError: The package datasets is not installed.
     """
     load = extra("datasets").load_dataset
     with _clear_errors(f"{_QUORA} from the hub"):
@@ -46,7 +47,9 @@ def load_quora(*, split: str = "test", report: Report = silent) -> RetrievalTask
 
 
 def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> RetrievalTask:
-    """A retrieval task of the mteb package, version 2.
+    """A retrieval or reranking task of the mteb package, version 2.
+
+    Where it gives every query its candidates (`top_ranked`), those are what is ranked.
 
     Args:
         name: `TASK` or `TASK:SUBSET`.
@@ -56,13 +59,13 @@ def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> Ret
     Raises:
         EvaluationError: There is no such task, subset or split, it is no retrieval task, or the
             hub cannot be reached.
-        UsageError: The package mteb is not installed.
+        PackageError: The package mteb is not installed.
     """
     mteb = extra("mteb", hint="pip install 'mteb>=2'")
     task_name, _, subset = name.partition(":")
     with _clear_errors(f"{MTEB}{name}"):
         task = mteb.get_task(task_name)
-        convert: Callable[[], None] | None = getattr(task, "convert_v1_dataset_format_to_v2", None)
+        convert: Callable[..., None] | None = getattr(task, "convert_v1_dataset_format_to_v2", None)
         if convert is None:
             raise EvaluationError(
                 f"{MTEB}{task_name} is no retrieval task of mteb 2 or newer",
@@ -70,7 +73,9 @@ def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> Ret
             )
         report(f"fetching {task_name}", 0, 0)
         task.load_data()
-        convert()
+        # From 2.4 on it wants to know how many processes may work.
+        needs = "num_proc" in inspect.signature(convert).parameters
+        convert(**({"num_proc": None} if needs else {}))
         data = _chosen(_chosen(task.dataset, subset, "subset", name), split, "split", name)
         relevant = (
             Judgement(0, str(query), str(document), grade(score, f"{MTEB}{name}, query {query}"))
@@ -81,6 +86,7 @@ def load_mteb(name: str, *, split: str = "test", report: Report = silent) -> Ret
             name.replace(":", "-"),
             *_texts(f"{MTEB}{name}", data["corpus"], data["queries"]),
             (Part(f"{MTEB}{name}, {split}", "row"), relevant),
+            candidates=_candidates(data.get("top_ranked")),
             report=report,
         )
 
@@ -100,6 +106,12 @@ def _judgements(rows: Iterable[Mapping[str, Any]]) -> Iterator[Judgement]:
     for number, row in enumerate(rows):
         score = grade(row["score"], f"{_QUORA}-qrels, row {number}")
         yield Judgement(number, str(row["query-id"]), str(row["corpus-id"]), score)
+
+
+def _candidates(given: Mapping[Any, Iterable[Any]] | None) -> dict[str, list[str]] | None:
+    return (
+        {str(query): [str(one) for one in ids] for query, ids in given.items()} if given else None
+    )
 
 
 def _chosen(among: Mapping[str, Any], wanted: str, what: str, name: str) -> Any:  # noqa: ANN401

@@ -6,16 +6,16 @@ What was wrong with it and could be left out is counted in its notes, what could
 from pathlib import Path
 
 from hpdistill.errors import EvaluationError, UsageError
+from hpdistill.evaluate._files import kind
 from hpdistill.evaluate.retrieval import beir, hub, pairs
-from hpdistill.evaluate.retrieval._files import kind
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 
 __all__ = ["load_retrieval"]
 
 _SOURCES = (
-    "Allowed: a folder in BEIR's layout, a file of pairs (.tsv, .csv, .jsonl, also with .gz), "
-    "quora, mteb:TASK."
+    "Allowed: a folder in BEIR's layout, a file of pairs (.tsv, .csv, .jsonl, also with .gz; "
+    ".parquet), quora, mteb:TASK."
 )
 
 
@@ -27,31 +27,40 @@ def load_retrieval(
     second: str | None = None,
     label: str | None = None,
     threshold: float | None = None,
+    delimiter: str | None = None,
     report: Report = silent,
 ) -> RetrievalTask:
     """Read a retrieval task.
 
     Args:
         source: A folder in BEIR's layout; a file of pairs (`.tsv`, `.csv`, `.jsonl`, also with
-            `.gz`); `quora`, the Quora duplicate questions, from the hub; or
+            `.gz`; `.parquet`); `quora`, the Quora duplicate questions, from the hub; or
             `mteb:TASK[:SUBSET]`, a retrieval task of the `mteb` package.
         split: Which relevance judgements: `qrels/SPLIT.tsv`, the hub's split, or, in a pairs
             file that has a column named split, the rows that hold it there.
         first: Column of the sentences that become queries; of a pairs file, as are the next
-            three. None finds the usual names.
+            four. None finds the usual names.
         second: Column of the sentences that answer them.
         label: Column that says whether a pair is one. None finds the usual names; without one
             every pair is.
         threshold: The least label that makes a pair, where labels are numbers other than 0, 1.
+        delimiter: What divides the columns of `.csv` and `.tsv`: one character, or `tab`. None
+            looks for it; what it found is a note of the task, if it is not what the name says.
         report: Called with the number of lines read.
 
     Raises:
         EvaluationError: There is no such source, it is damaged or malformed (names the file and
             the line), it cannot be reached, or nothing is left to measure on.
-        UsageError: A package that reading it needs is not installed, or an option of pairs is
-            given for something else.
+        UsageError: An option of pairs is given for something else.
+        PackageError: A package that reading it needs is not installed.
     """
-    of_pairs = {"first": first, "second": second, "label": label, "threshold": threshold}
+    of_pairs = {
+        "first": first,
+        "second": second,
+        "label": label,
+        "threshold": threshold,
+        "delimiter": delimiter,
+    }
     path = Path(source)
     named = [name for name, value in of_pairs.items() if value is not None]
     if named and not path.is_file() and kind(path) not in pairs.FORMATS:
@@ -73,5 +82,6 @@ def load_retrieval(
         second=second,
         label=label,
         threshold=threshold,
+        delimiter=delimiter,
         report=report,
     )

@@ -144,7 +144,7 @@ def measure_retrieval(
         task: What is asked.
         entrants: One after another; the first one's first row is the reference.
         matrix: The settings.
-        threads: For searches that may use several.
+        threads: For searches that may use several. Candidates are ranked on one.
         report: Called with the number of rows measured.
 
     Returns:
@@ -161,8 +161,18 @@ def measure_retrieval(
         vector_bytes, kept_bytes: of the vectors searched (and their graph or lists), and of those
         kept for rescoring; bytes_per_vector: both by the number of documents;
         index_bytes: of the saved index, ids included, texts not;
-        build_s: adding the vectors; rss_mb: resident memory that loading and searching add.
+        build_s: adding the vectors; rss_mb: resident memory that loading and searching add;
+        candidates: how many documents the queries rank together, where the task gives them; then
+            times of search are those of ranking them, a query at a time.
+
+    Raises:
+        UsageError: The task gives candidates, and an engine does not compare all vectors.
     """
+    if task.candidates is not None and set(matrix.engines) != {"flat"}:
+        raise UsageError(
+            f"{task.name} gives each query the documents to rank, and all of them are ranked: "
+            f"engine is {', '.join(matrix.engines)}; allowed: flat"
+        )
     rows: list[dict[str, Any]] = []
     reference: NDArray[np.float64] | None = None
     for entrant in entrants:
@@ -192,7 +202,7 @@ def measure_bm25(task: RetrievalTask, reference: Mapping[str, Any] | None = None
         reference: The row that its retention refers to.
 
     Raises:
-        UsageError: The package bm25s is not installed.
+        PackageError: The package bm25s is not installed.
     """
     found = bm25(task, task.depth(DEPTH))
     quality, mrr = _quality(task, found.ranked)
@@ -209,6 +219,7 @@ def measure_bm25(task: RetrievalTask, reference: Mapping[str, Any] | None = None
         "rescore": None,
         "documents": len(task.document_ids),
         "queries": count,
+        "candidates": _candidate_count(task),
         **quality,
         "encode_s": 0.0,
         "encode_queries_s": 0.0,
@@ -240,13 +251,19 @@ def _measure(
         def search() -> list[list[str]]:
             return index.nearest(queries, depth, rescore=rescore)[1]
 
-        ranked = search()
+        if task.candidates is None:
+            ranked = search()
+            with search_threads(threads):
+                many = _best_of(_ROUNDS, search)
+            with search_threads(1):
+                one = many if threads == 1 else _best_of(_ROUNDS, search)
+                single = _query_seconds(index, queries, rescore)
+        else:
+            with search_threads(1):
+                ranked, seconds = _rank_candidates(task, entrant, setting, queries, rescore)
+            many = one = sum(seconds)
+            single = statistics.median(seconds)
         quality, mrr = _quality(task, ranked)
-        with search_threads(threads):
-            many = _best_of(_ROUNDS, search)
-        with search_threads(1):
-            one = many if threads == 1 else _best_of(_ROUNDS, search)
-            single = _query_seconds(index, queries, rescore)
         count = len(index)
         sizes = (index.vector_bytes, index.kept_bytes)
         with TemporaryDirectory(prefix="hpdistill-retrieval-") as directory:
@@ -265,6 +282,7 @@ def _measure(
         **entrant.facts,
         "documents": count,
         "queries": len(queries),
+        "candidates": _candidate_count(task),
         **quality,
         "search_s": many,
         "search_s_1thread": one,
@@ -278,6 +296,43 @@ def _measure(
         "rss_mb": resident,
     }
     return row, mrr
+
+
+def _rank_candidates(
+    task: RetrievalTask,
+    entrant: Entrant,
+    setting: Setting,
+    queries: Embeddings,
+    rescore: int | None,
+) -> tuple[list[list[str]], list[float]]:
+    """The candidates of each query, best first, and the seconds that ranking them takes.
+
+    Each query has an index of its own candidates, so that they are compared as the vectors of
+    this setting are.
+    """
+    assert task.candidates is not None
+    ranges = _ranges(entrant, setting)
+    ranked, seconds = [], []
+    for query, vector in zip(task.query_ids, queries, strict=True):
+        ids = task.candidates[query]
+        vectors = entrant.documents[[task.rows[one] for one in ids]]
+        with _created(entrant, setting, {}, ranges) as index:
+            index.add([Document(id=one) for one in ids], unit(vectors, dim=setting.dim))
+            started = time.perf_counter()
+            ranked += index.nearest(vector[None], min(DEPTH, len(ids)), rescore=rescore)[1]
+            seconds.append(time.perf_counter() - started)
+    return ranked, seconds
+
+
+def _candidate_count(task: RetrievalTask) -> int | None:
+    return None if task.candidates is None else sum(map(len, task.candidates.values()))
+
+
+def _ranges(entrant: Entrant, setting: Setting) -> NDArray[np.float32] | None:
+    """Of int8 vectors."""
+    if "int8" not in (setting.precision, setting.keep):
+        return None
+    return corpus_ranges(entrant.documents, dim=setting.dim)
 
 
 def _created(
@@ -315,9 +370,7 @@ def _built(
     options: Mapping[Engine, Mapping[str, Any]],
 ) -> Iterator[tuple[Index, float]]:
     """An index of an entrant's documents, ids only, and the seconds that adding them took."""
-    ranges = None
-    if "int8" in (setting.precision, setting.keep):
-        ranges = corpus_ranges(entrant.documents, dim=setting.dim)
+    ranges = _ranges(entrant, setting)
     seconds = 0.0
     with _created(entrant, setting, options, ranges) as index:
         for start in range(0, len(task.document_ids), _BLOCK):

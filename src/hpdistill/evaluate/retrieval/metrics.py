@@ -55,8 +55,8 @@ def score(
         For each of `METRICS` an array of shape (queries,), float64, 0 to 1.
 
     Raises:
-        UsageError: The package pytrec-eval-terrier is not installed, or a ranking names a document
-            twice.
+        UsageError: A ranking names a document twice.
+        PackageError: The package pytrec-eval-terrier is not installed.
     """
     evaluator = extra("pytrec_eval", "eval").RelevanceEvaluator
     # trec_eval breaks ties by document id, so it is given places as ids and strictly decreasing

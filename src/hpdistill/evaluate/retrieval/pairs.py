@@ -12,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from hpdistill.errors import EvaluationError
+from hpdistill.evaluate._files import (
+    TABLES,
+    divided_note,
+    pair_columns,
+    row_unit,
+    sentence_of,
+    table,
+)
 from hpdistill.evaluate.retrieval._assemble import Judgement, Part, Text, assemble
-from hpdistill.evaluate.retrieval._files import json_objects, kind, table
 from hpdistill.evaluate.retrieval.task import RetrievalTask
 from hpdistill.progress import Report, silent
 
 __all__ = ["FORMATS", "load_pairs"]
 
-FORMATS = (".tsv", ".csv", ".jsonl")
-"""Each also with `.gz` behind it."""
+FORMATS = TABLES
+"""Each but `.parquet` also with `.gz` behind it."""
 
-_SENTENCES = (
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("sentence_a", "sentence_b"),
-    ("text1", "text2"),
-    ("premise", "hypothesis"),
-    ("anchor", "positive"),
-)
 _LABELS = (
     "is_duplicate",
     "label",
@@ -55,6 +54,7 @@ def load_pairs(
     second: str | None = None,
     label: str | None = None,
     threshold: float | None = None,
+    delimiter: str | None = None,
     report: Report = silent,
 ) -> RetrievalTask:
     """Read a file of pairs; see `hpdistill.evaluate.retrieval.load_retrieval`.
@@ -63,12 +63,15 @@ def load_pairs(
         EvaluationError: The file cannot be read, lacks a column, has a label that says neither yes
             nor no, or no pair in it is one.
     """
-    rows = _rows(path)
+    rows = table(path, delimiter)
     try:
         line, head = next(rows)
     except StopIteration:
         raise EvaluationError(f"{path} is empty") from None
-    first, second, label = _columns(list(head), first, second, label, f"{path}, line {line}")
+    place = row_unit(path)
+    first, second, label = pair_columns(
+        list(head), first, second, label, usual=_LABELS, where=f"{path}, {place} {line}"
+    )
     may_split = "split" not in (first, second, label)
     of_split = may_split and "split" in head
 
@@ -76,14 +79,14 @@ def load_pairs(
     pairs: list[tuple[int, str, str, str | float]] = []
     skipped = 0
     for number, row in _all(line, head, rows):
-        where = f"{path}, line {number}"
+        where = f"{path}, {place} {number}"
         if may_split and ("split" in row) != of_split:
             raise EvaluationError(
                 f"{where}: it has {'no' if of_split else 'a'} split, unlike the line before it"
             )
         if of_split and row["split"] != split:
             continue
-        one, other = (_sentence(row, column, where) for column in (first, second))
+        one, other = (sentence_of(row, column, where).strip() for column in (first, second))
         skipped += not one or not other or one == other
         for sentence in filter(None, (one, other)):
             ids.setdefault(sentence, len(ids))
@@ -98,10 +101,11 @@ def load_pairs(
     texts = {sentence: str(number) for sentence, number in ids.items()}
     asked = dict.fromkeys(one for _, one, _, yes in judgements if yes)
     positive = sum(yes for *_, yes in judgements)
-    notes = [
+    notes = [note] if (note := divided_note(path, delimiter)) else []
+    notes.append(
         f"{positive:,} of {len(pairs):,} pairs are duplicates: their first "
         f"sentences are {len(asked):,} queries, all {len(ids):,} distinct sentences the corpus"
-    ]
+    )
     if skipped:
         notes.append(
             f"{skipped:,} pairs have an empty sentence or the same one twice and are left out"
@@ -111,7 +115,7 @@ def load_pairs(
             f"no pair in {path} is one: of {len(pairs):,}, none reaches "
             + (f"threshold {threshold:g}" if threshold is not None else "a label that says so")
         )
-    part = Part(str(path))
+    part = Part(str(path), place)
     return assemble(
         path.name.split(".")[0],
         (part, (Text(0, number, "", text) for text, number in texts.items())),
@@ -122,56 +126,11 @@ def load_pairs(
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if kind(path) == ".jsonl":
-        yield from json_objects(path)
-        return
-    rows = table(path)
-    _, header = next(rows, (0, []))
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise EvaluationError(
-                f"{path}, line {number}: {len(fields)} fields, the header has {len(header)}"
-            )
-        yield number, dict(zip(header, fields, strict=True))
-
-
 def _all(
     line: int, head: Mapping[str, Any], rest: Iterator[tuple[int, Mapping[str, Any]]]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     yield line, head
     yield from rest
-
-
-def _columns(
-    names: Sequence[str], first: str | None, second: str | None, label: str | None, where: str
-) -> tuple[str, str, str | None]:
-    """The two columns of sentences, and that of the label, if there is one."""
-    there = ", ".join(names)
-    for wanted in filter(None, (first, second, label)):
-        if wanted not in names:
-            raise EvaluationError(f"{where}: no column {wanted!r}; columns: {there}")
-    lower = {name.lower(): name for name in reversed(names)}
-    if first is None or second is None:
-        usual = [pair for pair in _SENTENCES if lower.keys() >= set(pair)]
-        if not usual:
-            raise EvaluationError(
-                f"{where}: which columns hold the sentences? columns: {there}",
-                hint="Name the two columns, by --first and --second.",
-            )
-        first, second = first or lower[usual[0][0]], second or lower[usual[0][1]]
-    if label is None:
-        label = next((lower[name] for name in _LABELS if name in lower), None)
-    if len({first, second, label}) < 3:
-        raise EvaluationError(f"{where}: {first}, {second} and {label} must be different columns")
-    return first, second, label
-
-
-def _sentence(row: Mapping[str, Any], column: str, where: str) -> str:
-    value = row.get(column, "")
-    if not isinstance(value, str):
-        raise EvaluationError(f"{where}: {column} is {str(value)[:40]}, expected a string")
-    return value.strip()
 
 
 def _label(row: Mapping[str, Any], column: str | None, where: str) -> str | float:

@@ -33,7 +33,8 @@ def plot_retrieval(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
         Their paths.
 
     Raises:
-        UsageError: An unknown kind of file, or matplotlib is not installed.
+        UsageError: An unknown kind of file.
+        PackageError: matplotlib is not installed.
         RunError: The place cannot be written.
     """
     check_plot(path)

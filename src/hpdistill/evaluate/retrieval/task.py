@@ -23,6 +23,9 @@ class RetrievalTask:
     """Query id to document id to grade, 1 or more; keys are `query_ids`, none is empty."""
     own: Mapping[str, str] = field(default_factory=dict)
     """Query id to the id of the document that is the query itself, which is no answer to it."""
+    candidates: Mapping[str, Sequence[str]] | None = None
+    """Query id to the ids of the documents that it ranks, and no others, in an order that says
+    nothing; keys are `query_ids`, none is empty. None: every query ranks the whole corpus."""
     notes: Sequence[str] = ()
     """What was left out or looks wrong, a sentence each, with counts and the first case."""
 
@@ -40,11 +43,19 @@ class RetrievalTask:
 
         Args:
             ranked: Document ids, best first, a list for every query of `query_ids`, in its
-                order. Empty ids (an index had too few answers) are passed over, and so is the
-                query's own document.
+                order. Empty ids (an index had too few answers) are passed over, and so are the
+                query's own document and those that are not among its candidates.
             k: How many to keep of each.
         """
-        return [
-            [document for document in documents if document and document != self.own.get(query)][:k]
-            for query, documents in zip(self.query_ids, ranked, strict=True)
-        ]
+        found = []
+        for query, documents in zip(self.query_ids, ranked, strict=True):
+            own = self.own.get(query)
+            known = None if self.candidates is None else set(self.candidates[query])
+            found.append(
+                [
+                    document
+                    for document in documents
+                    if document and document != own and (known is None or document in known)
+                ][:k]
+            )
+        return found
