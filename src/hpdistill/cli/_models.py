@@ -198,8 +198,7 @@ class TorchBlocks:
     @property
     def notices(self) -> "Notices":
         """Of the encoder within."""
-        found: Notices = self._encoder.notices
-        return found
+        return self._encoder.notices
 
     @notices.setter
     def notices(self, notices: "Notices") -> None:
