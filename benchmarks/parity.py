@@ -60,13 +60,13 @@ def main() -> None:
             print(f"{number} of {len(chosen)}, {case.name}: {figures}", flush=True)
     if named:
         return
-    figures = [row[path] for row in rows for path in PATHS]
-    cosines = [figure for figure in figures if isinstance(figure, float)]
+    results = [row[path] for row in rows for path in PATHS]
+    cosines = [result for result in results if isinstance(result, float)]
     summary = {
         "models": len(rows),
         "texts": len(TEXTS),
         "compared": len(cosines),
-        "refused": len(figures) - len(cosines),
+        "refused": len(results) - len(cosines),
         "least_cosine": min(cosines),
         "rows": rows,
     }

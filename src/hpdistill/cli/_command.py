@@ -111,7 +111,11 @@ class App(typer.Typer):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as typer.Typer
         super().__init__(**{"cls": Group, "rich_markup_mode": None, **options})
 
-    def command(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - as there
+    def command(
+        self,
+        name: str | None = None,
+        **options: Any,  # noqa: ANN401 - as there
+    ) -> Callable[[_Function], _Function]:
         """Add a command."""
         return super().command(name, **{"cls": Command, **options})
 

@@ -348,10 +348,10 @@ def distill(
     if static and any(key.startswith("head.") for key in (*given, *chosen)):
         raise UsageError("a static student has no head, so that choices of one are of no use")
     if resume:
-        places = read_manifest(out) or {}
-        store = store or _path(places.get("store"))
-        evaluate = evaluate or _path(places.get("evaluation"))
-        export = export and bool(places.get("export", True))
+        known = read_manifest(out) or {}
+        store = store or _path(known.get("store"))
+        evaluate = evaluate or _path(known.get("evaluation"))
+        export = export and bool(known.get("export", True))
     batch_size = recipe.training.settled(static=static).batch_size
     require_train_extra()
     with progress() as report:
@@ -362,16 +362,16 @@ def distill(
         from hpdistill.distill import plan as make_plan
         from hpdistill.distill import report_tables
 
-        places: dict[str, Any] = {
+        rest: dict[str, Any] = {
             "store": store,
             "evaluation": evaluate,
             "export": export,
             "overwrite": overwrite,
         }
         if plan:
-            made = make_plan(recipe, out, **places, report=report)
+            made = make_plan(recipe, out, **rest, report=report)
         else:
-            result = run(recipe, out, **places, report=in_steps(report, batch_size))
+            result = run(recipe, out, **rest, report=in_steps(report, batch_size))
     if plan:
         _print_plan(made, recipe, out, as_json=as_json)
         return

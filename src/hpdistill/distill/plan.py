@@ -119,7 +119,7 @@ def plan(
         check_corpus(recipe, corpus)
         written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         size = _Size.of(corpus, judged)
-        rows = [{"stage": "corpus", "seconds": reading, "bytes": written}]
+        rows: list[dict[str, Any]] = [{"stage": "corpus", "seconds": reading, "bytes": written}]
         sample = list(compress(_texts(corpus), evenly(size.train, _SAMPLE)))
         width, embedding, judging = 0, 0.0, 0.0
         for number, member in enumerate(teacher, start=1):

@@ -25,8 +25,12 @@ def texts(tmp_path: Path) -> Path:
     return path
 
 
-def test_encode_names_the_rows(hpd: Hpd, exported_dir: Path, texts: Path, tmp_path: Path) -> None:
-    ended = hpd("encode", exported_dir, texts, tmp_path / "v.npy", "--column", "text", "--json")
+@pytest.mark.parametrize("model", ["exported_dir", "student_dir"])
+def test_encode_names_the_rows(
+    hpd: Hpd, model: str, texts: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = (request.getfixturevalue(model), texts, tmp_path / "v.npy")
+    ended = hpd("encode", *place, "--column", "text", "--json")
     assert ended.code == 0, ended
     cut = "2 of 8 texts are longer than the 64 tokens that"
     assert cut in ended.err

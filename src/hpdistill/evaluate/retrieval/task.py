@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import compress
+from itertools import chain, compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,17 @@ class RetrievalTask:
 
         Args:
             documents: The most that are kept, spread evenly over the corpus. Those that answer a
-                query that is kept, or are it, stay, however many they are.
+                query that is kept, are it, or are its candidates stay, however many they are.
             queries: The most that are kept, spread evenly.
         """
         asked = _evenly(len(self.query_ids), queries)
         chosen = list(compress(self.query_ids, asked))
         needed = {document for query in chosen for document in self.relevant[query]}
         needed.update(self.own[query] for query in chosen if query in self.own)
+        candidates = self.candidates
+        if candidates is not None:
+            candidates = {query: candidates[query] for query in chosen}
+            needed.update(chain.from_iterable(candidates.values()))
         kept = np.fromiter((one in needed for one in self.document_ids), np.bool_)
         others = np.flatnonzero(~kept)
         kept[others[_evenly(len(others), max(0, documents - int(kept.sum())))]] = True
@@ -63,6 +67,7 @@ class RetrievalTask:
             query_texts=list(compress(self.query_texts, asked)),
             relevant={query: self.relevant[query] for query in chosen},
             own={query: self.own[query] for query in chosen if query in self.own},
+            candidates=candidates,
         )
 
     def depth(self, k: int) -> int:
