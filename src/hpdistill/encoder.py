@@ -163,12 +163,13 @@ def encode_as(
     *,
     batch_size: int = 32,
     normalize: bool = True,
+    dim: int | None = None,
 ) -> Embeddings:
     """`encode`, `encode_query` or `encode_document` of an encoder, by a role."""
     encode = encoder.encode
     if role is not None:
         encode = encoder.encode_query if role == "query" else encoder.encode_document
-    return encode(texts, batch_size=batch_size, normalize=normalize)
+    return encode(texts, batch_size=batch_size, normalize=normalize, dim=dim)
 
 
 def prompt_of(encoder: object, role: Role | None) -> str:

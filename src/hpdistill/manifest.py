@@ -21,7 +21,15 @@ from hpdistill.files import (
 )
 from hpdistill.recipe import Choices
 
-__all__ = ["Manifest", "Removed", "clean_run", "has_stage", "open_run", "read_manifest"]
+__all__ = [
+    "Manifest",
+    "Removed",
+    "check_owner",
+    "clean_run",
+    "has_stage",
+    "open_run",
+    "read_manifest",
+]
 
 _MANIFEST = "manifest.json"
 _TO_GO_ON = ("checkpoints", "copies", "corpus", "init", "targets")
@@ -144,11 +152,11 @@ def open_run(
         RunError: It holds another recipe's run or something else, cannot be written, or another
             process works in it.
     """
-    _check_owner(directory, recipe, overwrite=overwrite)
+    check_owner(directory, recipe, overwrite=overwrite)
     make_directory(directory)
     with claimed(directory):
         # Again: whoever held the lock may have made it another recipe's.
-        _check_owner(directory, recipe, overwrite=overwrite)
+        check_owner(directory, recipe, overwrite=overwrite)
         # Of a killed process: nobody else may be writing here now, but to embeddings, which several
         # runs may share.
         for leftover in filter(is_abandoned, list(directory.rglob("*.tmp"))):
@@ -280,7 +288,7 @@ def peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6
 
 
-def _check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
+def check_owner(directory: Path, recipe: Choices, *, overwrite: bool) -> None:
     """Refuse a place whose files are not those of a run, or of another run.
 
     The manifest is what makes it a run: a `recipe.toml` alone may be one that the user wrote, and

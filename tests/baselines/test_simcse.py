@@ -242,6 +242,17 @@ def test_the_best_weights_on_the_development_set_are_kept(
     assert again.row == result.row
 
 
+def test_a_development_set_is_scored_by_some_of_its_pairs(
+    recipe: SimcseRecipe, sts: Path, tmp_path: Path
+) -> None:
+    few = replace(recipe, max_steps=1)
+    row = train_simcse(few, tmp_path / "run", evaluation=sts, evaluation_pairs=2).row
+    # Two pairs are ranked as their scores are, or the other way round.
+    assert abs(row["sts_dev"]) == pytest.approx(100)
+    row = train_simcse(few, tmp_path / "whole", evaluation=sts, evaluation_pairs=30).row
+    assert abs(row["sts_dev"]) < 99
+
+
 def test_a_folder_without_a_development_set_is_refused_at_once(
     recipe: SimcseRecipe, tmp_path: Path
 ) -> None:

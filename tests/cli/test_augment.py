@@ -99,12 +99,12 @@ def test_a_pair_that_is_not_installed_is_told_with_how_to_get_it(hpd, source, ap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--share", "2"), "share is 2.0; allowed: above 0, at most 1"),
-        (("--senses", "0"), "senses is 0; allowed: 1 or more"),
-        (("--min-similarity", "1"), "min_similarity is 1.0; allowed: at least 0 and below 1"),
+        (("--share", "2"), "--share is 2.0; allowed: above 0, at most 1"),
+        (("--senses", "0"), "--senses is 0; allowed: 1 or more"),
+        (("--min-similarity", "1"), "--min-similarity is 1.0; allowed: at least 0 and below 1"),
         (("--dictionary", "nowhere"), "nowhere holds no WordNet: cannot read noun"),
         (("--exclude", "nowhere"), "nowhere does not exist"),
-        (("--errors", "guess"), "errors is 'guess'; allowed: strict, replace, ignore"),
+        (("--errors", "guess"), "--errors is 'guess'; allowed: strict, replace, ignore"),
     ],
 )
 def test_bad_choices(hpd, source, tmp_path, arguments, message):
@@ -131,7 +131,7 @@ def test_distill_takes_methods(hpd, source, tmp_path, teacher_dir, student_dir):
     basic = ("--teacher", teacher_dir, "--student", student_dir, "--sentences", source)
     ended = hpd("distill", *basic, "--out", tmp_path / "run", "--augment", "wordnet,magic")
     assert refused(ended) == (
-        "error: methods is ('wordnet', 'magic'); "
+        "error: --augment is ('wordnet', 'magic'); "
         "allowed: one or more of wordnet, backtranslate, each once"
     )
     options = ("--augment", "wordnet,backtranslate", "--min-similarity", "0.5", "--dim", "8")

@@ -75,7 +75,7 @@ def test_a_training_on_nothing_or_on_both_is_refused(hpd: Hpd, nli: Path, tmp_pa
     assert "--sentences needs --unsupervised" in refused(hpd(*command, *both))
     ended = hpd(*command, *both, "--unsupervised")
     assert "--nli does not go with --unsupervised" in refused(ended)
-    assert "pooling is 'max'" in refused(hpd(*command, "--nli", nli, "--pooling", "max"))
+    assert "--pooling is 'most'" in refused(hpd(*command, "--nli", nli, "--pooling", "most"))
 
 
 def test_a_column_of_triplets_is_refused(hpd: Hpd, nli: Path, tmp_path: Path) -> None:

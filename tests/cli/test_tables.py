@@ -117,6 +117,18 @@ def test_a_column_named_twice_is_refused_by_encode_and_index(
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
+def test_a_delimiter_of_what_has_none(hpd: Hpd, tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("a dog\n")
+    for command in (
+        ("encode", "default", source, tmp_path / "o.npy"),
+        ("index", "default", source, "--out", tmp_path / "i"),
+    ):
+        ended = hpd(*command, "--delimiter", ";")
+        assert f"{source} is no .csv or .tsv, so it has no use for --delimiter" in refused(ended)
+        assert ended.code == 2
+
+
 def corpus(folder: Path, texts: list[str], gap: str) -> Path:
     """A table whose texts are in two columns."""
     path = folder / "corpus.csv"

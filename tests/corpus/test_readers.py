@@ -385,6 +385,13 @@ def test_a_dataset_is_read_from_a_local_folder(tmp_path: Path) -> None:
         check_source(f"{source}::nope")
 
 
+def test_a_dataset_of_a_table_that_commas_do_not_divide_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    # As `datasets` has read it from a .csv; of one it leaves the file open.
+    write(tmp_path / "train.jsonl", '{"label;text": "1;a dog"}\n')
+    assert "its only column is named 'label;text'" in str(fault(f"hf:{tmp_path}"))
+
+
 def test_a_hub_that_cannot_be_reached_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
 

@@ -325,3 +325,35 @@ def test_gold_that_ranks_nothing_is_refused(senteval: SentEval):
 def test_scores_are_finite_numbers(counts, senteval: SentEval):
     row = evaluate_sts(counts, load_tasks(senteval())).row()
     assert all(math.isfinite(row[name]) and isinstance(row[name], float) for name in TASKS)
+
+
+# -- some of the pairs
+
+
+def test_some_pairs_are_spread_over_the_gold_scores(senteval: SentEval):
+    (task,) = load_tasks(senteval("STS12")).at_most(3).tasks
+    # Of seven pairs the one with the lowest score, the middle one, and the highest.
+    kept = {
+        subset.name: list(zip(subset.first, subset.gold, strict=True)) for subset in task.subsets
+    }
+    assert kept == {
+        "first": [("a man plays a guitar", 4.2), ("two women talk", 0.0)],
+        "second": [("stocks fell sharply", 3.0)],
+    }
+    assert task.pairs == 3
+
+
+def test_a_subset_of_which_nothing_is_kept_is_none(counts, senteval: SentEval):
+    whole = load_tasks(senteval("STS12"))
+    tasks = whole.at_most(2)
+    assert [subset.name for subset in tasks.tasks[0].subsets] == ["first"]
+    assert math.isfinite(evaluate_sts(counts, tasks).tasks["STS12"])
+    assert tasks.hash != whole.hash
+
+
+def test_tasks_with_no_more_pairs_stay_as_they_are(senteval: SentEval):
+    whole = load_tasks(senteval())
+    some = whole.at_most(4)
+    assert [task.pairs for task in some.tasks] == [min(4, task.pairs) for task in whole.tasks]
+    assert whole.at_most(whole.pairs) == whole
+    assert some.missing == whole.missing

@@ -45,16 +45,18 @@ class Lab:
         )
 
 
-def make_lab(place: Path, teacher: Path, student: Path, texts: Sequence[str]) -> Lab:
-    """Write it all; needs 500 texts."""
+def make_lab(
+    place: Path, teacher: Path, student: Path, texts: Sequence[str], *, evaluated: int = 90
+) -> Lab:
+    """Write it all; needs 330 texts, those to evaluate on, and some more to search."""
     sentences = place / "sentences.txt"
     sentences.write_text("\n".join(texts[:300]) + "\n", "utf-8")
     nli = place / "AllNLI.tsv"
     nli.write_text(_nli(texts[200:320]), "utf-8")
     # Two sentences of the corpus, and one premise.
-    evaluated = [*texts[:2], texts[200], *texts[330:420]]
-    _write_sts(place / "senteval", evaluated)
-    _write_beir(place / "beir", texts[420:])
+    first = 330 + evaluated
+    _write_sts(place / "senteval", [*texts[:2], texts[200], *texts[330:first]])
+    write_beir(place / "beir", texts[first:])
     return Lab(teacher, student, sentences, nli, place / "senteval", place / "beir")
 
 
@@ -105,7 +107,7 @@ def _write_sts(folder: Path, texts: Sequence[str]) -> None:
         (year / f"STS.gs.{subset}.txt").write_text(golds, "utf-8")
 
 
-def _write_beir(folder: Path, texts: Sequence[str]) -> None:
+def write_beir(folder: Path, texts: Sequence[str]) -> None:
     """A query is most of its document."""
     (folder / "qrels").mkdir(parents=True)
     documents = [{"_id": f"d{n}", "text": text} for n, text in enumerate(texts)]

@@ -76,6 +76,7 @@ def train_simcse(
     out: Path,
     *,
     evaluation: Path | None = None,
+    evaluation_pairs: int | None = None,
     overwrite: bool = False,
     report: Report = silent,
 ) -> ContrastivelyTrained:
@@ -89,6 +90,8 @@ def train_simcse(
         evaluation: Folder of STS tasks: the weights kept are those best on the STS benchmark's
             development set, which decides nothing else. None: the last weights. Its sentences
             should be among the recipe's `exclude`.
+        evaluation_pairs: Of that set, score at most so many pairs, spread evenly over its gold
+            scores; None: all.
         overwrite: Replace a run of another recipe.
         report: Progress.
 
@@ -100,6 +103,8 @@ def train_simcse(
         RunError: A directory of another recipe, a full disk.
     """
     development = load_tasks(evaluation, dev=True) if evaluation is not None else None
+    if development is not None and evaluation_pairs is not None:
+        development = development.at_most(evaluation_pairs)
     base = resolve(recipe.backbone_spec.model, report=report)
     if overwrite or not has_stage(out, "training"):
         # Before the run begins, whose directory would then refuse the right values.

@@ -42,7 +42,7 @@ def named(names: Mapping[str, str]) -> Callable[[_Function], _Function]:
 class Command(TyperCommand):
     """A command whose errors speak of its options where the library's speak of parameters."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401 - what the function returns
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's, and what the function returns
         """Run it."""
         try:
             return super().invoke(ctx)
@@ -51,12 +51,12 @@ class Command(TyperCommand):
             error.hint = self._in_options(error.hint)
             raise
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ANN401 - click's
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
         """Write the help, as wide as the terminal is."""
         _fit(formatter)
         super().format_help(ctx, formatter)
 
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ANN401 - click's
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
         """Write arguments and options, each under the heading of its panel."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -99,7 +99,7 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group of commands, whose help is as wide as the terminal."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ANN401 - click's
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
         """Write the help."""
         _fit(formatter)
         super().format_help(ctx, formatter)
@@ -111,7 +111,11 @@ class App(typer.Typer):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as typer.Typer
         super().__init__(**{"cls": Group, "rich_markup_mode": None, **options})
 
-    def command(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - as there
+    def command(
+        self,
+        name: str | None = None,
+        **options: Any,  # noqa: ANN401 - as there
+    ) -> Callable[[_Function], _Function]:
         """Add a command."""
         return super().command(name, **{"cls": Command, **options})
 

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from hpdistill.encoder import encode_as
 from hpdistill.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from hpdistill.encoder import Embeddings, Encoder
+    from hpdistill.encoder import Embeddings, Encoder, Role
     from hpdistill.notices import Notices
     from hpdistill.progress import Report
+    from hpdistill.pytorch import TorchEncoder
     from hpdistill.recipe import CorpusRecipe
     from hpdistill.runtime import EncoderPrecision, Truncation
     from hpdistill.vectorfile import Vectors
@@ -50,17 +52,19 @@ class OpenModel:
 
         return space_of(self.path)
 
-    def encode(self, texts: Sequence[str], dim: int) -> "tuple[Embeddings, int]":
+    def encode(
+        self, texts: Sequence[str], dim: int, role: "Role | None" = None
+    ) -> "tuple[Embeddings, int]":
         """Unit vectors of any width up to its own, and how many of the texts were cut."""
         from hpdistill.runtime import Encoder
 
         before = self._truncated
         if isinstance(self.encoder, Encoder):
             vectors = self.encoder.encode(
-                list(texts), dim=dim, allow_unvalidated=True, truncation="ignore"
+                list(texts), dim=dim, role=role, allow_unvalidated=True, truncation="ignore"
             )
         else:
-            vectors = self.encoder.encode(texts, dim=dim)
+            vectors = encode_as(self.encoder, texts, role, dim=dim)
         return vectors, self._truncated - before
 
     @property
@@ -179,24 +183,23 @@ class TorchBlocks:
     backend = "torch"
 
     def __init__(self, opened: OpenModel) -> None:
-        assert not _is_runtime(opened.encoder)
-        self._encoder: Any = opened.encoder
+        self._encoder = cast("TorchEncoder", opened.encoder)
         self.path = opened.path
-        self.name: str = self._encoder.name
-        self.dim: int = self._encoder.dim
-        self.precision: str = self._encoder.precision
-        self.max_tokens: int = self._encoder.max_tokens
+        self.name = self._encoder.name
+        self.dim = self._encoder.dim
+        self.precision = self._encoder.precision
+        self.max_tokens = self._encoder.max_tokens
 
     @property
     def truncated(self) -> int:
         """How many texts were cut so far."""
-        return int(self._encoder.truncated)
+        return self._encoder.truncated
 
     @property
     def notices(self) -> "Notices":
-        """Which texts it did not read."""
-        notices: Notices = self._encoder.notices
-        return notices
+        """Of the encoder within."""
+        found: Notices = self._encoder.notices
+        return found
 
     @notices.setter
     def notices(self, notices: "Notices") -> None:
@@ -222,6 +225,7 @@ class TorchBlocks:
         batch_size: int,
         normalize: bool,
         dim: int | None,
+        role: "Role | None",
         precision: str,
         allow_unvalidated: bool,
         truncation: "Truncation",
@@ -240,7 +244,12 @@ class TorchBlocks:
                 raise UsageError("int8 embeddings are those of unit vectors, not of others")
             ranges = ModelDirectory.read(self.path).ranges(width)
         found: Embeddings = self._encoder.encode(
-            texts, batch_size=batch_size, normalize=normalize, dim=width, truncation=truncation
+            texts,
+            batch_size=batch_size,
+            normalize=normalize,
+            dim=width,
+            role=role,
+            truncation=truncation,
         )
         if ranges is not None:
             return vectors.quantize(found, ranges)

@@ -162,9 +162,15 @@ def _run(
     from hpdistill.cli._shared import print_json, progress, say
     from hpdistill.corpus import excluded_keys
     from hpdistill.corpus.augment import check_copies_output, open_augmenter, write_copies
-    from hpdistill.corpus.readers import check_source, read_source, tell_delimiter
+    from hpdistill.corpus.readers import (
+        check_divided,
+        check_source,
+        read_source,
+        tell_delimiter,
+    )
 
     check_source(source, **reading)
+    check_divided(source, reading["delimiter"])
     check_copies_output(out, overwrite=overwrite)
     texts = read_source(source, **reading)
     excluded = excluded_keys(exclude or ())

@@ -9,6 +9,7 @@ from hpdistill.cli._command import named
 from hpdistill.cli._settings import Settings, apply, parse_settings
 
 if TYPE_CHECKING:
+    from hpdistill.distill import Plan
     from hpdistill.recipe import Recipe
 
 __all__ = ["register"]
@@ -347,10 +348,10 @@ def distill(
     if static and any(key.startswith("head.") for key in (*given, *chosen)):
         raise UsageError("a static student has no head, so that choices of one are of no use")
     if resume:
-        places = read_manifest(out) or {}
-        store = store or _path(places.get("store"))
-        evaluate = evaluate or _path(places.get("evaluation"))
-        export = export and bool(places.get("export", True))
+        known = read_manifest(out) or {}
+        store = store or _path(known.get("store"))
+        evaluate = evaluate or _path(known.get("evaluation"))
+        export = export and bool(known.get("export", True))
     batch_size = recipe.training.settled(static=static).batch_size
     require_train_extra()
     with progress() as report:
@@ -358,17 +359,22 @@ def distill(
         teachers = [encoder.model for encoder in recipe.teachers]
         check_names([*teachers, *([student] if student else [])], recipe.corpus, report)
         from hpdistill.distill import distill as run
+        from hpdistill.distill import plan as make_plan
         from hpdistill.distill import report_tables
 
-        result = run(
-            recipe,
-            out,
-            store=store,
-            evaluation=evaluate,
-            export=export,
-            overwrite=overwrite,
-            report=in_steps(report, batch_size),
-        )
+        rest: dict[str, Any] = {
+            "store": store,
+            "evaluation": evaluate,
+            "export": export,
+            "overwrite": overwrite,
+        }
+        if plan:
+            made = make_plan(recipe, out, **rest, report=report)
+        else:
+            result = run(recipe, out, **rest, report=in_steps(report, batch_size))
+    if plan:
+        _print_plan(made, recipe, out, as_json=as_json)
+        return
     if as_json:
         print_json("distill", result.rows)
         return
@@ -384,6 +390,45 @@ def distill(
             markup=False,
         )
     console.print(f"{result.model}: {seconds / 60:.1f} min, peak memory {peak:,} MB")
+
+
+def _print_plan(plan: "Plan", recipe: "Recipe", out: Path, *, as_json: bool) -> None:
+    from hpdistill.cli._shared import out as console
+    from hpdistill.cli._shared import print_json, print_table, say
+    from hpdistill.evaluate import Column, Table
+
+    whole = {"stage": "all", "seconds": plan.seconds, "bytes": plan.bytes}
+    rows = [*plan.rows, whole]
+    if as_json:
+        facts = {**plan.texts, "steps": plan.steps, "batch_size": plan.batch_size}
+        print_json("distill --plan", [*plan.rows, {**whole, **facts}])
+        return
+    dropped = [
+        f"{count:,} {reason.replace('_', ' ')}"
+        for reason, count in plan.texts.items()
+        if reason not in ("read", "train", "validation")
+    ]
+    without = f" (without: {', '.join(dropped)})" if dropped else ""
+    say(
+        console,
+        f"texts: {plan.texts['train']:,} to learn from and {plan.texts['validation']:,} held out, "
+        f"of {plan.texts['read']:,} read{without}",
+    )
+    say(console, f"steps: {plan.steps:,}, of {plan.batch_size:,} texts each")
+    shown = [
+        {"stage": row["stage"], "minutes": row["seconds"] / 60, "disk": row["bytes"] / 1e6}
+        for row in rows
+    ]
+    columns = [
+        Column(key="stage", title="stage"),
+        Column(key="minutes", title="minutes", format=",.1f"),
+        Column(key="disk", title="MB on disk", format=",.1f"),
+    ]
+    print_table(Table(columns=columns, rows=shown))
+    say(console, "minutes: an estimate, by the speed of a sample on this machine as it is now")
+    if recipe.augment is not None:
+        say(console, "copies by [augment] are not counted: each adds to every stage")
+    say(console, f"nothing was written to {out}")
 
 
 def _path(text: str | None) -> Path | None:

@@ -45,6 +45,13 @@ class ModelPrecision(StrEnum):
     int8 = "int8"
 
 
+class Role(StrEnum):
+    """What texts are to a search."""
+
+    query = "query"
+    document = "document"
+
+
 class Format(StrEnum):
     """Of standard output."""
 
@@ -93,6 +100,10 @@ def encode(
     normalize: Annotated[
         bool, typer.Option("--normalize/--no-normalize", help="Scale vectors to length 1.")
     ] = True,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="Put the model's prompt for queries or documents before each text."),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Sentences of typical length that are computed at once.")
     ] = 32,
@@ -140,6 +151,7 @@ def encode(
     from hpdistill.cli._shared import err, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.readers import tell_delimiter
+    from hpdistill.encoder import prompt_of
     from hpdistill.errors import UsageError
     from hpdistill.progress import caution
 
@@ -152,10 +164,11 @@ def encode(
         "errors": errors,
     }
     _check_places(source, out, reading, overwrite=overwrite, as_json=as_json)
-    options = {
+    options: dict[str, Any] = {
         "batch_size": batch_size,
         "normalize": normalize,
         "dim": dim,
+        "role": role.value if role else None,
         "precision": precision.value,
         "allow_unvalidated": allow_unvalidated,
         "truncation": "ignore",  # told once, at the end
@@ -167,6 +180,8 @@ def encode(
         opened = open_model(model, report, precision=model_precision.value, threads=threads)
         if note := run_by(opened):
             say(err, note)
+        if prompt := prompt_of(opened.encoder, options["role"]):
+            say(err, f"each text is put behind the prompt {prompt!r} of {opened.encoder.name}")
         with closing(_encoder(opened)) as encoder:
             work = _Work(encoder, options, _texts(source, reading), total, report)
             if out == _STANDARD:
@@ -304,6 +319,7 @@ class _Work:
             "precision": self._options["precision"],
             "dim": self._none.shape[1],
             "normalization": self._options["normalize"],
+            **({"role": self._options["role"]} if self._options["role"] else {}),
         }
 
 
@@ -318,15 +334,18 @@ def _check_places(
     source: str, out: str, reading: dict[str, Any], *, overwrite: bool, as_json: bool
 ) -> None:
     """Refuse, before a model is loaded, what cannot be read or written."""
-    from hpdistill.corpus.readers import check_column, check_source, refuse_columns
+    from hpdistill.corpus.readers import check_column, check_divided, check_source, refuse_columns
     from hpdistill.errors import UsageError
     from hpdistill.vectorfile import check_output
 
     if source != _STANDARD:
         check_source(source, **reading)
         check_column(source, reading["column"])
+        check_divided(source, reading["delimiter"])
     else:
         refuse_columns("standard input", reading["column"] or ())
+        if reading["delimiter"] is not None:
+            raise UsageError("standard input is no table, so it has no use for `delimiter`")
     if out != _STANDARD:
         check_output(Path(out), overwrite=overwrite)
         if Path(out).exists() and Path(source).exists() and Path(out).samefile(source):

@@ -155,6 +155,7 @@ def index(
     from hpdistill.cli._shared import err, parse_options, print_json, progress, say
     from hpdistill.cli._shared import out as console
     from hpdistill.corpus.documents import read_documents
+    from hpdistill.encoder import Role, prompt_of
     from hpdistill.notices import Notices
     from hpdistill.recipe import check_errors
     from hpdistill.search import Index, Space
@@ -196,7 +197,17 @@ def index(
             chosen = check_width(
                 queries.path, queries.name, encoder.dim, dim, anyway=allow_unvalidated
             )
-        space = Space(id=queries.space, dim=chosen, model=queries.name, documents=by_teacher)
+        # An index that was built without roles goes on without.
+        without = old is not None and old.space.document_prompt is None
+        role: Role | None = None if without else "document"
+        prompt = prompt_of(encoder, role)
+        space = Space(
+            id=queries.space,
+            dim=chosen,
+            model=queries.name,
+            documents=by_teacher,
+            document_prompt=prompt if role else None,
+        )
         if old is not None:
             old.space.check(space)
         else:
@@ -217,8 +228,8 @@ def index(
         built_index, built = build_index(
             out,
             rows,
-            encode=lambda texts: documents.encode(texts, chosen),
-            key=_key(queries, documents, doc_encoder, doc_precision, chosen),
+            encode=lambda texts: documents.encode(texts, chosen, role),
+            key=_key(queries, documents, doc_encoder, doc_precision, chosen, prompt),
             dim=chosen,
             make=make,
             check=check,
@@ -234,6 +245,7 @@ def index(
             "index": str(out),
             "model": space.model,
             "doc_encoder": by_teacher,
+            "document_prompt": prompt,
             "dim": chosen,
             "engine": built_index.engine,
             "precision": built_index.precision,
@@ -250,6 +262,8 @@ def index(
             "kept_bytes": built_index.kept_bytes,
             "index_bytes": sum(f.stat().st_size for f in out.rglob("*") if f.is_file()),
         }
+    if prompt:
+        say(err, f"each document was put behind the prompt {prompt!r} of {encoder.name}")
     if reader.empty:
         say(err, f"documents without text, left out: {reader.empty:,}; first: {reader.first_empty}")
     # An interrupted call has cut some, too.
@@ -382,6 +396,7 @@ def _key(
     teacher: str | None,
     precision: TeacherPrecision,
     dim: int,
+    prompt: str,
 ) -> dict[str, object]:
     """What decides the vectors of the documents."""
     from hpdistill.cli._models import weights_of
@@ -389,13 +404,14 @@ def _key(
 
     if teacher is None:
         computed = getattr(documents.encoder, "precision", "float32")
-        return {
+        key: dict[str, object] = {
             "model": json_hash(weights_of(documents.path)),
             "model precision": computed,
-            "dim": dim,
         }
-    # The space is the hash of the teacher and the projection.
-    return {"model": f"teacher of {queries.space}", "model precision": precision.value, "dim": dim}
+    else:
+        # The space is the hash of the teacher and the projection.
+        key = {"model": f"teacher of {queries.space}", "model precision": precision.value}
+    return {**key, "dim": dim, **({"prompt": prompt} if prompt else {})}
 
 
 def _new(reader: Any, old: "Index", *, going_on: bool) -> Any:  # noqa: ANN401 - an iterator of rows

@@ -61,8 +61,9 @@ def search(
     ] = False,
 ) -> None:
     """Search an index."""
+    from hpdistill.cli._shared import err, parse_options, print_json, progress, say
     from hpdistill.cli._shared import out as console
-    from hpdistill.cli._shared import parse_options, print_json, progress
+    from hpdistill.encoder import prompt_of
     from hpdistill.errors import UsageError
     from hpdistill.search import Index
 
@@ -75,11 +76,13 @@ def search(
     with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:
             encoder = _encoder(opened, model, report)
+        if prompt := prompt_of(encoder.encoder, "query"):
+            say(err, f"each query is put behind the prompt {prompt!r} of {encoder.name}")
         if rescore is None and opened.keep is not None:
             rescore = max(_RESCORED, 4 * k)
         single = query is not None
         for text in [query] if query is not None else _queries(prompt=not as_json):
-            vectors, _ = encoder.encode([text], opened.space.dim)
+            vectors, _ = encoder.encode([text], opened.space.dim, "query")
             (hits,) = opened.search(vectors, k, rescore=rescore or None)
             if as_json:
                 rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]

@@ -1,5 +1,6 @@
 """`hpd train`: the encoders that distillation is compared with, and teachers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,7 +189,7 @@ def simcse(
 def _check_sources(
     nli: list[str] | None,
     sentences: list[str] | None,
-    of_sentences: dict[str, object],
+    of_sentences: Mapping[str, object],
     *,
     unsupervised: bool,
 ) -> None:

@@ -44,6 +44,7 @@ def open_hub(source: str, wanted: Sequence[str] | None) -> HubTexts:
     dataset, own_column = _load(source)
     with _clear_errors(source):
         columns = dataset.column_names or list(next(iter(dataset), {}))
+        _check_divided(source, columns)
         # A column named for other sources does not take a pair apart.
         there = wanted is not None and set(wanted) <= set(columns)
         if not own_column and not there and set(PAIR) <= set(columns):
@@ -65,7 +66,9 @@ def hub_rows(source: str) -> Iterator[dict[str, Any]]:
     """All columns of a dataset, as `open_hub` finds it, in its own order."""
     dataset, _ = _load(source)
     with _clear_errors(source):
-        for row in dataset:
+        for number, row in enumerate(dataset):
+            if not number:
+                _check_divided(source, list(row))
             yield dict(row)
 
 
@@ -80,6 +83,20 @@ def _load(source: str) -> tuple[Any, str]:
             name, config or None, split=split or "train", streaming=True
         )
     return dataset, own_column
+
+
+def _check_divided(source: str, columns: Sequence[str]) -> None:
+    """Refuse what `datasets`, which divides every CSV by commas, has read as one column.
+
+    Raises:
+        CorpusError: It has.
+    """
+    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+        raise CorpusError(
+            f"{source}: its only column is named {columns[0]!r}, as of a table that is not divided "
+            "by commas",
+            hint="Name its file in the place of the dataset.",
+        )
 
 
 @contextmanager

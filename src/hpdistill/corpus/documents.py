@@ -20,7 +20,7 @@ from hpdistill.corpus._parquet import columns, parquet_rows
 from hpdistill.corpus._seen import Seen
 from hpdistill.corpus._tables import file_format, table_rows
 from hpdistill.corpus.docstrings import pydoc_passages
-from hpdistill.corpus.readers import tell_delimiter
+from hpdistill.corpus.readers import check_divided, tell_delimiter
 from hpdistill.delimited import check_delimiter
 from hpdistill.errors import CorpusError
 
@@ -230,6 +230,8 @@ def read_documents(
         PackageError: The package for a format is not installed.
     """
     check_delimiter(delimiter)
+    if not Path(source).is_dir():
+        check_divided(source, delimiter)
     texts = asked_columns(text_column)
     named = (id_column, *(texts or ()), *metadata_columns)
     chosen = _Columns(id_column, texts, metadata_columns)

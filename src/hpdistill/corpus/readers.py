@@ -18,13 +18,14 @@ from hpdistill.corpus._parquet import columns, parquet_rows, parquet_texts
 from hpdistill.corpus._tables import FORMATS, file_format, table_header, table_rows
 from hpdistill.corpus.docstrings import pydoc_sentences
 from hpdistill.delimited import check_delimiter
-from hpdistill.errors import CorpusError
+from hpdistill.errors import CorpusError, UsageError
 from hpdistill.progress import tell
 from hpdistill.recipe import check_errors
 
 __all__ = [
     "FORMATS",
     "check_column",
+    "check_divided",
     "check_source",
     "delimiter_note",
     "file_format",
@@ -206,6 +207,16 @@ def check_column(source: str, column: str | Sequence[str] | None) -> None:
     """
     if not is_hub(source) and format_of_source(source) in ("", ".txt"):
         refuse_columns(source, asked_columns(column) or ())
+
+
+def check_divided(source: str, delimiter: str | None) -> None:
+    """Refuse to say what divides the columns of a source that is no `.csv` or `.tsv`.
+
+    Raises:
+        UsageError: There is a delimiter, and the source is another.
+    """
+    if delimiter is not None and (is_hub(source) or format_of_source(source) not in _TABLES):
+        raise UsageError(f"{source} is no .csv or .tsv, so it has no use for `delimiter`")
 
 
 def format_of_source(source: str) -> str:

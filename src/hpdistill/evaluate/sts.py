@@ -10,8 +10,9 @@ how much the mean over subsets differs from it. Figures in the other setting do 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class StsSubset:
     gold: NDArray[np.float64]
     """Shape (pairs,): the annotators' mean, 0 (or 1 in SICK) to 5."""
 
+    def _only(self, kept: NDArray[np.bool_]) -> "StsSubset":
+        first, second = (tuple(compress(side, kept)) for side in (self.first, self.second))
+        return StsSubset(self.name, first, second, self.gold[kept])
+
 
 @dataclass(frozen=True)
 class StsTask:
@@ -90,6 +95,21 @@ class StsTask:
         """Number of scored pairs."""
         return sum(len(subset.gold) for subset in self.subsets)
 
+    def at_most(self, pairs: int) -> "StsTask":
+        """At most so many pairs, 2 or more; see `StsData.at_most`."""
+        if self.pairs <= pairs:
+            return self
+        by_gold = np.argsort(
+            np.concatenate([subset.gold for subset in self.subsets]), kind="stable"
+        )
+        kept = np.zeros(self.pairs, np.bool_)
+        # From the lowest to the highest, so that there is something to rank.
+        kept[by_gold[np.linspace(0, self.pairs - 1, pairs).astype(np.int64)]] = True
+        ends = np.cumsum([len(subset.gold) for subset in self.subsets])
+        masks = np.split(kept, ends[:-1])
+        subsets = (one._only(mask) for one, mask in zip(self.subsets, masks, strict=True))
+        return replace(self, subsets=tuple(one for one in subsets if len(one.gold)))
+
 
 @dataclass(frozen=True)
 class StsData:
@@ -100,6 +120,21 @@ class StsData:
     """Tasks looked for and not found."""
     incomplete: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Official subsets that a present task lacks: its score compares with no published one."""
+
+    def at_most(self, pairs: int) -> "StsData":
+        """Some pairs of each task, spread evenly over its gold scores: to try something out.
+
+        Scores of some pairs compare with no published ones, nor with those of all.
+
+        Args:
+            pairs: The most that a task keeps, 2 or more; one that has no more stays as it is.
+        """
+        return replace(self, tasks=tuple(task.at_most(pairs) for task in self.tasks))
+
+    @property
+    def pairs(self) -> int:
+        """Number of scored pairs, of all tasks."""
+        return sum(task.pairs for task in self.tasks)
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:

@@ -1,13 +1,17 @@
 """Making a row: one model directory, in a place that its inputs decide.
 
 OUT/rows/ROW/KEY/row.json   what it is, when it is complete
-                 model/     or, of a training, its run with `model` inside
+                 model/     or, of a training, run/model, beside what says how it was made
                  sts-*.json, speed-*.json, retrieval-*.json   what was measured of it
+
+What a training goes on from, checkpoints above all, is many times the size of its model, and of no
+use when the row is complete: it goes then.
 
 KEY is a hash of all that decides the model, so other sentences, another scale or another teacher
 make another model beside it: nothing is mixed, and nothing that was made is lost.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -101,12 +105,15 @@ class Materials:
     def pairs_identity(self) -> dict[str, Any]:
         """What the labelled pairs are."""
         development = [str(self.development)] if self.development is not None else []
-        return {
+        identity: dict[str, Any] = {
             "pairs": _contents(self.nli),
             "exclude": _contents(self.exclude),
             "development": _contents(development),
             "limit": self.scale.nli_limit,
         }
+        if self.scale.sts_pairs is not None:
+            identity["development_pairs"] = self.scale.sts_pairs
+        return identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +154,7 @@ def make(planned: Planned, below: Made | None, materials: Materials, report: Rep
         known = read_json(record)
         model = directory / known["model"] if known["model"] else Path(known["path"])
         if model.is_dir():
+            _tidy(directory)  # of a kill between the record and this
             source = resolve(str(model), report=report)
             return Made(planned=planned, source=source, directory=directory, facts=known["facts"])
     make_directory(directory)
@@ -162,8 +170,16 @@ def make(planned: Planned, below: Made | None, materials: Materials, report: Rep
             "facts": facts,
         },
     )
+    _tidy(directory)
     source = resolve(str(model), report=report)
     return Made(planned=planned, source=source, directory=directory, facts=facts)
+
+
+def _tidy(directory: Path) -> None:
+    """Drop what the run of a complete row went on from; its model and its records stay."""
+    for place in (directory / "run").glob("*"):
+        if place.is_dir() and place.name != "model":
+            shutil.rmtree(place)
 
 
 _Work = Callable[[Path], tuple[Path, dict[str, Any]]]
@@ -261,6 +277,7 @@ def _train(
         recipe,
         directory / "run",
         evaluation=materials.development,
+        evaluation_pairs=materials.scale.sts_pairs,
         overwrite=True,
         report=report,
     )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hpdistill.errors import EvaluationError, HpdError, UsageError
 from hpdistill.evaluate import TASKS, StsData, load_tasks
-from hpdistill.evaluate.retrieval import load_retrieval
+from hpdistill.evaluate.retrieval import RetrievalTask, load_retrieval
 from hpdistill.progress import Report, silent
 from hpdistill.reproduce.plan import Planned, plan
 from hpdistill.reproduce.row import Catalogue, load_catalogue
-from hpdistill.reproduce.scale import Scale, load_scale
+from hpdistill.reproduce.scale import load_scale
 from hpdistill.reproduce.supply import StandIn, Supply, load_stand_ins, parse_models
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def reproduce(
         `missing` (why it cannot be made here, or None), `model` (its directory); `made_s, steps,
         sentences, excluded_sentences, copies, triplets, excluded_pairs, fidelity`; `dim,
         precision, parameters, sentences_per_second`; the STS tasks, `average, average_present,
-        tasks_present`; `teacher`, and `retention` against it;
+        tasks_present, sts_pairs` (how many were scored); `teacher`, and `retention` against it;
         `mrr10, search_s, vector_bytes` and the rest of `measure_retrieval`; `mrr_retention,
         search_ratio, memory_ratio` against the teacher. What others published has the same names
         behind `poster_`; `poster_average_present` is of the tasks that are measured here. None
@@ -95,7 +95,8 @@ def reproduce(
         raise UsageError(
             "there is nothing to measure by", hint="Give `data=DIR`, `retrieval=SRC`, or both."
         )
-    tasks = load_tasks(data) if data is not None else None
+    whole = load_tasks(data) if data is not None else None
+    tasks = size.tasks(whole) if whole is not None else None
     supply = Supply(
         given=parse_models(models, rows=catalogue.rows, weights=catalogue.weights),
         stand_ins=load_stand_ins() if stand_ins is None else stand_ins,
@@ -104,11 +105,12 @@ def reproduce(
     pairs = tuple(nli) or size.nli
     planned = plan(catalogue, chosen, supply, labelled=bool(pairs))
     excluded = [*exclude, *([str(data)] if data is not None else [])]
-    task = None
+    searched = task = None
     if retrieval is not None and any(
         "retrieval" in catalogue.tables_of(one.row.name) for one in planned
     ):
-        task = load_retrieval(retrieval, report=report)
+        searched = load_retrieval(retrieval, report=report)
+        task = size.task(searched)
     if retrieval is not None and Path(retrieval).exists():
         excluded.append(retrieval)
     # Here, since they bring PyTorch: what a user mistypes is told before that is loaded.
@@ -145,8 +147,22 @@ def reproduce(
             made[name] = make(one, below, materials, _named(name, report))
             measured[name] = bench.measure(made[name], tables=catalogue.tables_of(name))
     rows = _rows(catalogue, planned, made, measured)
-    rows = [{**row, "scale": size.name, "seed": seed} for row in rows]
-    return Reproduced(rows, _notes(size, planned, rows, tasks), catalogue)
+    scored = tasks.pairs if tasks is not None else None
+    rows = [
+        {
+            **row,
+            "scale": size.name,
+            "seed": seed,
+            "sts_pairs": scored if row["average_present"] is not None else None,
+        }
+        for row in rows
+    ]
+    notes = [
+        f"Scale {size.name}: {size.title}",
+        *_partly(whole, tasks, searched, task),
+        *_notes(planned, rows, tasks),
+    ]
+    return Reproduced(rows, notes, catalogue)
 
 
 def _development(data: Path | None) -> Path | None:
@@ -311,15 +327,38 @@ def _poster(
     return figures
 
 
+def _partly(
+    whole: StsData | None,
+    tasks: StsData | None,
+    searched: RetrievalTask | None,
+    task: RetrievalTask | None,
+) -> list[str]:
+    """What the scale measures by where it is not all that there is."""
+    notes = []
+    if whole is not None and tasks is not None and tasks.pairs < whole.pairs:
+        most = max(task.pairs for task in tasks.tasks)
+        notes.append(
+            f"STS is scored by {tasks.pairs:,} of {whole.pairs:,} pairs, at most {most:,} of a "
+            "task: its scores compare with no others."
+        )
+    if searched is not None and task is not None:
+        documents, queries = len(task.document_ids), len(task.query_ids)
+        if (documents, queries) != (len(searched.document_ids), len(searched.query_ids)):
+            notes.append(
+                f"Retrieval is {queries:,} of {len(searched.query_ids):,} queries over "
+                f"{documents:,} of {len(searched.document_ids):,} documents: its figures compare "
+                "with no others."
+            )
+    return notes
+
+
 def _notes(
-    scale: Scale,
     planned: Sequence[Planned],
     rows: Sequence[Mapping[str, Any]],
     tasks: StsData | None,
 ) -> list[str]:
-    notes = [f"Scale {scale.name}: {scale.title}"]
     substitutes = dict.fromkeys(weights for one in planned for weights in one.substitutes)
-    notes += [
+    notes = [
         weights.note or f"{weights.wanted} is {weights.use}, as the user says."
         for weights in substitutes
     ]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from hpdistill.errors import UsageError
+from hpdistill.evaluate import StsData
+from hpdistill.evaluate.retrieval import RetrievalTask
 from hpdistill.recipe import AugmentRecipe, HeadRecipe, ProjectionRecipe, TrainingRecipe
 from hpdistill.reproduce.row import read_toml
 from hpdistill.strict import build
@@ -74,6 +76,12 @@ class Scale:
     teacher_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     timed_sentences: int
     """Sentences by which the speed is measured."""
+    sts_pairs: int | None = None
+    """Of each STS task, and of the development set, so many pairs are scored; None: all."""
+    documents: int | None = None
+    """Of the retrieval task, so many are searched; None: all."""
+    queries: int | None = None
+    """Of the retrieval task, so many are asked; None: all."""
     augment: AugmentRecipe | None = None
     """Copies of the sentences, for distilled rows."""
     simcse: SimcseScale
@@ -85,6 +93,23 @@ class Scale:
     def __post_init__(self) -> None:
         if self.timed_sentences < 1:
             raise UsageError(f"timed_sentences is {self.timed_sentences}; allowed: 1 or more")
+        for name, least in (("sts_pairs", 2), ("documents", 1), ("queries", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}; allowed: {least} or more")
+
+    def tasks(self, tasks: StsData) -> StsData:
+        """What is scored of STS tasks."""
+        return tasks if self.sts_pairs is None else tasks.at_most(self.sts_pairs)
+
+    def task(self, task: RetrievalTask) -> RetrievalTask:
+        """What is asked and searched of a retrieval task."""
+        if self.documents is None and self.queries is None:
+            return task
+        return task.at_most(
+            documents=len(task.document_ids) if self.documents is None else self.documents,
+            queries=len(task.query_ids) if self.queries is None else self.queries,
+        )
 
     def augmented(self, methods: str | None) -> Self:
         """With other copies of the sentences.

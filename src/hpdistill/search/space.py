@@ -21,6 +21,9 @@ class Space:
     """Name or path of the model for queries; to load it again, and for messages."""
     documents: str | None = None
     """Name of what encoded the documents, when it is not `model`."""
+    document_prompt: str | None = None
+    """What was put before each document. None: what the model puts before texts of no role, as in
+    indexes that knew of no roles."""
 
     def check(self, other: "Space") -> None:
         """Refuse vectors of another space or width.
@@ -55,7 +58,8 @@ class Space:
         Raises:
             SearchError: Something is missing or of another type.
         """
-        wanted = {"id": str, "dim": int, "model": str, "documents": str | None}
+        wanted: dict[str, Any] = {"id": str, "dim": int, "model": str}
+        wanted |= dict.fromkeys(("documents", "document_prompt"), str | None)
         for field in fields(cls):
             value = values.get(field.name)
             if not isinstance(value, wanted[field.name]) or isinstance(value, bool):

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, Split
-from hpdistill.encoder import Embeddings, check_prefix, unit
+from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, unit
 from hpdistill.errors import RunError, StoreError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.notices import Notices, noticing, shown
 from hpdistill.progress import Report, caution, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
 from hpdistill.recipe import TeacherRecipe
+from hpdistill.runtime import ModelDirectory
 from hpdistill.teacher.store import Store, text_hash
 from hpdistill.weights import ModelSource, module_folders, vocabulary_files
 
@@ -97,6 +98,9 @@ def encoder_identity(source: ModelSource) -> dict[str, str]:
         if path.name != "hpd.json"
     )
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
+    if ModelDirectory.read(source.path).leaves_prompt_out:
+        # Before, the prompt was pooled, too: those vectors are others.
+        configuration["include_prompt"] = "obeyed"
     return {"weights": source.sha256, "configuration": json_hash(configuration)}
 
 
@@ -197,7 +201,7 @@ def _label(source: ModelSource) -> str:
     return source.name.rstrip("/").rpartition("/")[2]
 
 
-class StoredEncoder:
+class StoredEncoder(ByRole):
     """An encoder whose vectors are kept in a store; satisfies the Encoder protocol.
 
     A text is embedded once, in whichever run, and by several rows of a table once.
@@ -226,17 +230,27 @@ class StoredEncoder:
         self,
         texts: Sequence[str],
         *,
-        batch_size: int = 32,  # noqa: ARG002
+        batch_size: int = 32,
         normalize: bool = True,
         dim: int | None = None,
+        role: Role | None = None,
     ) -> Embeddings:
         """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)
+        if self.prompt(role) != self.prompt():
+            # The store holds texts behind the prompt that they have without a role.
+            return self._inner.encode(
+                texts, batch_size=batch_size, normalize=normalize, dim=dim, role=role
+            )
         if not texts:
             return np.empty((0, dim or self.dim), np.float32)
         fill(self._store, list(texts), lambda: self._inner, task=self.name, total=len(texts))
         vectors = self._store.read(text_hash(texts))
         return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
+
+    def prompt(self, role: Role | None = None) -> str:
+        """Of the encoder within."""
+        return self._inner.prompt(role)
 
 
 def _decision(path: Path) -> dict[str, Any]:

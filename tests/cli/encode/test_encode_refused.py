@@ -164,7 +164,7 @@ def test_without_pyarrow_npy_is_written_and_parquet_is_refused(static, tmp_path)
         )
         assert done.returncode == code, done.stderr
     assert "pyarrow, which is not installed" in done.stderr
-    assert "hpdistill[train]" in done.stderr
+    assert "hpdistill[search]" in done.stderr
 
 
 def test_it_never_loads_torch(static, tmp_path):

@@ -181,7 +181,7 @@ def measure_retrieval(
             # All of them before the first is measured: what is refused would lose what is done.
             _created(entrant, setting, matrix.options).close()
         for setting in settings:
-            row, mrr = _measure(task, entrant, setting, matrix, threads)
+            row, mrr = _measure(task, entrant, setting, matrix, threads, report)
             row |= {
                 "retention": 1.0 if reference is None else _ratio(mrr, reference),
                 "p_value": None if reference is None else paired_p(mrr, reference),
@@ -239,7 +239,12 @@ def measure_bm25(task: RetrievalTask, reference: Mapping[str, Any] | None = None
 
 
 def _measure(
-    task: RetrievalTask, entrant: Entrant, setting: Setting, matrix: Matrix, threads: int
+    task: RetrievalTask,
+    entrant: Entrant,
+    setting: Setting,
+    matrix: Matrix,
+    threads: int,
+    report: Report,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """The row without what compares it, and the reciprocal rank of each query."""
     queries = unit(entrant.queries, dim=setting.dim)
@@ -260,7 +265,7 @@ def _measure(
                 single = _query_seconds(index, queries, rescore)
         else:
             with search_threads(1):
-                ranked, seconds = _rank_candidates(task, entrant, setting, queries, rescore)
+                ranked, seconds = _rank_candidates(task, entrant, setting, queries, rescore, report)
             many = one = sum(seconds)
             single = statistics.median(seconds)
         quality, mrr = _quality(task, ranked)
@@ -304,6 +309,7 @@ def _rank_candidates(
     setting: Setting,
     queries: Embeddings,
     rescore: int | None,
+    report: Report,
 ) -> tuple[list[list[str]], list[float]]:
     """The candidates of each query, best first, and the seconds that ranking them takes.
 
@@ -321,6 +327,7 @@ def _rank_candidates(
             started = time.perf_counter()
             ranked += index.nearest(vector[None], min(DEPTH, len(ids)), rescore=rescore)[1]
             seconds.append(time.perf_counter() - started)
+        report(f"{entrant.name}: ranking candidates", len(ranked), len(queries))
     return ranked, seconds
 
 

@@ -1,8 +1,12 @@
 """A retrieval task: a corpus, queries, and which documents answer which query."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, compress
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["RetrievalTask"]
 
@@ -34,6 +38,38 @@ class RetrievalTask:
         """Document id to its place in the corpus."""
         return {document: row for row, document in enumerate(self.document_ids)}
 
+    def at_most(self, *, documents: int, queries: int) -> "RetrievalTask":
+        """Some of the queries over some of the documents: to try something out.
+
+        Figures compare with no others: of fewer documents, fewer are mistaken for an answer.
+
+        Args:
+            documents: The most that are kept, spread evenly over the corpus. Those that answer a
+                query that is kept, are it, or are its candidates stay, however many they are.
+            queries: The most that are kept, spread evenly.
+        """
+        asked = _evenly(len(self.query_ids), queries)
+        chosen = list(compress(self.query_ids, asked))
+        needed = {document for query in chosen for document in self.relevant[query]}
+        needed.update(self.own[query] for query in chosen if query in self.own)
+        candidates = self.candidates
+        if candidates is not None:
+            candidates = {query: candidates[query] for query in chosen}
+            needed.update(chain.from_iterable(candidates.values()))
+        kept = np.fromiter((one in needed for one in self.document_ids), np.bool_)
+        others = np.flatnonzero(~kept)
+        kept[others[_evenly(len(others), max(0, documents - int(kept.sum())))]] = True
+        return replace(
+            self,
+            document_ids=list(compress(self.document_ids, kept)),
+            document_texts=list(compress(self.document_texts, kept)),
+            query_ids=chosen,
+            query_texts=list(compress(self.query_texts, asked)),
+            relevant={query: self.relevant[query] for query in chosen},
+            own={query: self.own[query] for query in chosen if query in self.own},
+            candidates=candidates,
+        )
+
     def depth(self, k: int) -> int:
         """How many documents to search for, so that k are left when the query's own one goes."""
         return min(k + bool(self.own), len(self.document_ids))
@@ -59,3 +95,10 @@ class RetrievalTask:
                 ][:k]
             )
         return found
+
+
+def _evenly(count: int, limit: int) -> NDArray[np.bool_]:
+    """Mask of at most `limit` of `count`, spread evenly."""
+    mask = np.zeros(count, np.bool_)
+    mask[np.linspace(0, count - 1, min(count, limit)).astype(np.int64)] = True
+    return mask
