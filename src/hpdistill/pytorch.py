@@ -109,25 +109,11 @@ def load_model(path: Path, *, device: str | None = None) -> SentenceTransformer:
     finally:
         logging.set_verbosity(verbosity)
     _settle_limit(model)
-<<<<<<< Updated upstream
     for weight in model.parameters():
         # NomicBERT's query, key and value are parts of one tensor, which cannot be saved as three.
         if weight.untyped_storage().nbytes() > weight.nbytes:
             weight.data = weight.data.clone()
-=======
-    _part_weights(model)
->>>>>>> Stashed changes
     return model
-
-
-def _part_weights(model: SentenceTransformer) -> None:
-    """Give weights that are pieces of one tensor, as transformers splits some, one of their own.
-
-    safetensors, in which checkpoints and students are saved, refuses pieces.
-    """
-    for weight in model.parameters():
-        if weight.untyped_storage().nbytes() != weight.nbytes:
-            weight.data = weight.data.clone()
 
 
 def _settle_limit(model: SentenceTransformer) -> None:
