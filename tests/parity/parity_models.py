@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,7 +31,11 @@ from tokenizers import (
 )
 from torch import nn
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 WIDTH = 24
+_EVERY_LAYER_GLOBAL: dict[str, Any] = {"global_attn_every_n_layers": 1}
 LIMIT = 24
 """Tokens that a model reads, where its case does not say otherwise."""
 NO_LIMIT = 10**30
@@ -161,6 +165,7 @@ def build(case: Case, directory: Path) -> Path:
 def _trained(kind: str, special: Order, lower: bool) -> str:
     """A tokenizer without special tokens around texts, as JSON."""
     extra: Json = {"special_tokens": list(special), "show_progress": False}
+    trainer: Any
     if kind == "wordpiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token=special[-1]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
@@ -259,8 +264,8 @@ def _backbone(case: Case, rows: int, padding: int) -> nn.Module:
         "modernbert": lambda: t.ModernBertModel(
             t.ModernBertConfig(
                 **usual,
-                local_attention=8,
                 global_attn_every_n_layers=1,
+                local_attention=8,
                 cls_token_id=None,
                 sep_token_id=None,
                 **edges,
@@ -356,7 +361,8 @@ def _write_transformer(case: Case, tokenizer: Tokenizer, directory: Path) -> Non
     from transformers import PreTrainedTokenizerFast
 
     padding, start, end, unknown = _special(case)
-    number = int(tokenizer.token_to_id(padding))
+    number = tokenizer.token_to_id(padding)
+    assert number is not None
     rows = max(tokenizer.get_vocab().values()) + 1 - case.spare
     backbone: Any = _backbone(case, rows, number)
     backbone.save_pretrained(directory)
@@ -364,7 +370,7 @@ def _write_transformer(case: Case, tokenizer: Tokenizer, directory: Path) -> Non
     if start and end and not end.startswith("<"):
         named |= {"cls_token": start, "sep_token": end}
     types = ["token_type_ids"] * (case.architecture in ("bert", "xlnet", "nomic"))
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=copy.deepcopy(tokenizer),
         pad_token=padding,
         padding_side="left" if case.left else "right",
@@ -398,7 +404,7 @@ def _write_static(case: Case, tokenizer: Tokenizer, directory: Path) -> None:
     rows = max(tokenizer.get_vocab().values()) + 1
     chance = np.random.default_rng(_seed(case))
     table = chance.standard_normal((rows, WIDTH), np.float32)
-    tensors = {"embedding.weight": table}
+    tensors: dict[str, NDArray[Any]] = {"embedding.weight": table}
     if case.architecture == "model2vec":
         # Its own layout: fewer vectors than tokens, and a weight for each token.
         tensors = {"embeddings": table}
