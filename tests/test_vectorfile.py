@@ -194,7 +194,7 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(PackageError, match="pyarrow") as caught:
         check_output(tmp_path / "out.parquet", overwrite=False)
-    assert "hpdistill[train]" in caught.value.hint
+    assert "hpdistill[search]" in caught.value.hint
     check_output(tmp_path / "out.npy", overwrite=False)
 
 

@@ -378,7 +378,7 @@ def test_what_is_unset_depends_on_the_kind(recipe: SimcseRecipe, corpus_file: Pa
         ({"nli": None}, "neither given"),
         ({"corpus": CorpusRecipe(sources=("a.txt",))}, "both given"),
         ({"temperature": 0.0}, "temperature is 0.0; allowed: above 0"),
-        ({"pooling": "max"}, "pooling is 'max'; allowed: mean, cls"),
+        ({"pooling": "most"}, "pooling is 'most'; allowed: mean, cls"),
         ({"dim": 0}, "dim is 0; allowed: 1 or more, or unset"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"epochs": -1.0}, r"epochs is -1\.0"),

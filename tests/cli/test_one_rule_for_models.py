@@ -1,6 +1,7 @@
 """`hpd encode` and `hpd index` run a model by one rule: graph or table, else PyTorch, else not."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_without_a_graph_pytorch_runs_it_and_it_is_said(command, run, teacher_di
     ended = run(command, teacher_dir)
     assert ended.code == 0, ended.err
     assert f"{teacher_dir} has no ONNX graph and is run by PyTorch" in ended.err
-    assert "1 texts are longer" in ended.err or "1 of 4 texts are longer" in ended.err
+    assert re.search("1 of [34] texts are longer", ended.err)
     expected = SentenceTransformer(str(teacher_dir)).encode(TEXTS, normalize_embeddings=True)
     if command == "encode":
         vectors = np.load(tmp_path / "out.npy")

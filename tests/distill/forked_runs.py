@@ -94,8 +94,8 @@ class Server:
             file_limit: Bytes that a file may have at most.
             die_at: `("before" or "after", pattern)`: get a SIGKILL there, where a file or
                 directory whose path matches is renamed to its final name.
-            signal_at: `(sentences, number, ...)`: get these signals there, where training reports
-                so many sentences.
+            signal_at: `(steps, number, ...)`: get these signals there, where training reports so
+                many steps.
         """
         self._count += 1
         log = self._logs / f"{self._count}.log"
@@ -184,7 +184,7 @@ def arrange_death(when: str, pattern: str) -> None:
     os.replace = replace_or_die
 
 
-def arrange_signals(sentences: int, *numbers: int) -> None:
+def arrange_signals(steps: int, *numbers: int) -> None:
     """Send signals to this process from the progress callback of its training."""
     from hpdistill.cli import _shared
 
@@ -192,7 +192,7 @@ def arrange_signals(sentences: int, *numbers: int) -> None:
 
     def log_and_send(self: Any, task: str, done: int, total: int) -> None:
         log(self, task, done, total)
-        if (task, done) == ("training", sentences):
+        if (task, done) == ("training steps", steps):
             for number in numbers:
                 os.kill(os.getpid(), number)
 

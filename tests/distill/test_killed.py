@@ -246,16 +246,13 @@ def test_complete_stages_are_not_done_again(server, command, unbroken, tmp_path)
 # -- interrupted, and two at once
 
 
-BATCH = 32
-
-
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
 )
 def test_a_signal_costs_no_step(number, code, said, server, command, unbroken, tmp_path):
     run = tmp_path / "run"
-    ended, output = server.run(*command, run, signal_at=(7 * BATCH, number))
+    ended, output = server.run(*command, run, signal_at=(7, number))
     assert ended == code, output
     assert f"{said}; what was complete is kept" in output
     assert "Traceback" not in output
@@ -275,7 +272,7 @@ def history(run: Path) -> list[dict[str, float]]:
 
 def test_a_second_ctrl_c_ends_at_once(server, command, unbroken, tmp_path):
     run = tmp_path / "run"
-    twice = (7 * BATCH, signal.SIGINT, signal.SIGINT)
+    twice = (7, signal.SIGINT, signal.SIGINT)
     ended, output = server.run(*command, run, signal_at=twice)
     assert ended == 130, output
     (newest,) = run.glob("checkpoints/*/step-*")

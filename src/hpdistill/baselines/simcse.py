@@ -156,7 +156,7 @@ class _Run:
             "model": str(model),
             "backbone": self.recipe.backbone,
             "supervised": self.recipe.supervised,
-            "pooling": self.recipe.pooling,
+            "pooling": facts.get("pooling", self.recipe.pooling),
             **{key: facts[key] for key in ("dim", "parameters")},
             **{key: read[key] for key in ("examples", "excluded", "unlabelled")},
             **{key: facts[key] for key in ("steps", "best_step", "loss", "sts_dev", "seconds")},
@@ -242,6 +242,7 @@ class _Run:
         best = trained.best_score if self.development else None
         return {
             "dim": model.get_embedding_dimension(),
+            "pooling": model[1].pooling_mode,
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "loss": trained.history[-1]["loss"] if trained.steps else None,
             "sts_dev": best,

@@ -21,7 +21,7 @@ _NARROW = 60
 """Below so many characters a help text stands under its option, not beside it."""
 
 _QUOTED = re.compile(r"`([a-z_][a-z_.0-9]*)(?:=([^`]*))?`")
-_SUBJECT = re.compile(r"\A([a-z_][a-z_.0-9]*)(?= is | must be )")
+_SUBJECT = re.compile(r"\A(?:recipe: )?([a-z_][a-z_.0-9]*)(?= is | must be )")
 
 
 def named(names: Mapping[str, str]) -> Callable[[_Function], _Function]:

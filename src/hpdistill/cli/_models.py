@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hpdistill.encoder import encode_as
 from hpdistill.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ class OpenModel:
         self, texts: Sequence[str], dim: int, role: "Role | None" = None
     ) -> "tuple[Embeddings, int]":
         """Unit vectors of any width up to its own, and how many of the texts were cut."""
+        from hpdistill.encoder import encode_as
         from hpdistill.runtime import Encoder
 
         before = self._truncated

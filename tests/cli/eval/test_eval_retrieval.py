@@ -144,20 +144,20 @@ def test_pictures(retrieval, tmp_path):
 
 def test_options_reach_the_engine(retrieval):
     ended = retrieval("default", "--engine", "hnsw", "--option", "hnsw.nprobe=3")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "the engine hnsw has no option 'nprobe'" in ended.err
 
 
 def test_a_choice_of_a_later_engine_is_refused_before_the_first_is_measured(retrieval):
     ended = retrieval("default", "--engine", "flat,hnsw", "--option", "hnsw.nope=1")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "the engine hnsw has no option 'nope'" in ended.err
     assert "configurations" not in ended.err
 
 
 def test_what_was_measured_is_printed_even_if_a_file_cannot_be_written(retrieval, tmp_path):
     ended = retrieval("default", "--json", "--no-bm25", "--markdown", tmp_path)
-    assert ended.code == 1
+    assert ended.code == 2
     assert f"error: cannot write {tmp_path}: it is a directory" in ended.err
     assert len(json.loads(ended.out)["rows"]) == 1
 
@@ -203,7 +203,7 @@ def test_another_teacher_is_refused_before_anything_is_encoded(
     retrieval, distilled, student_dir, tmp_path
 ):
     ended = retrieval(distilled, "--doc-encoder", student_dir)
-    assert ended.code == 1
+    assert ended.code == 2
     assert f"{student_dir} is not the teacher of" in ended.err
     assert not (tmp_path / "cache").exists()
 
