@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
 
-.PHONY: setup demo test test-parity test-slow check format lock clean
+.PHONY: setup demo test test-long test-slow check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## This list
@@ -19,8 +19,8 @@ demo: $(VENV)/.train $(VENV)/.weights  ## Distil a real teacher on this machine,
 test: $(VENV)/.dev  ## The tests; under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q -n 2
 
-test-parity: $(VENV)/.dev  ## Every command on every tiny model, against sentence-transformers
-	$(BIN)/python -m pytest -q -n 2 -m parity
+test-long: $(VENV)/.dev  ## Longer tests that CI runs, too: kills, parity of every command on every tiny model
+	$(BIN)/python -m pytest -q -n 2 -m long
 
 test-slow: setup  ## The tests that need weights or minutes
 	$(BIN)/python -m pytest -q -m slow

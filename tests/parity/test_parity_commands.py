@@ -1,7 +1,7 @@
 """Every command that writes vectors or a model, on every kind of model.
 
 What a command writes is a model again: sentence-transformers loads it, and gives the vectors that
-our own paths give. Minutes; run by `make test-parity`.
+our own paths give. Minutes; run by `make test-long`.
 """
 
 import json
@@ -35,7 +35,7 @@ from hpdistill.encoder import unit
 from hpdistill.projection import fit_pca, fit_whitening
 from hpdistill.recipe import CorpusRecipe
 
-pytestmark = pytest.mark.parity
+pytestmark = pytest.mark.long
 
 LEAST = 0.9999
 DIM = FIT[1]

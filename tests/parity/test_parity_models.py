@@ -47,7 +47,7 @@ FAULTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-@pytest.mark.parity
+@pytest.mark.long
 @each
 def test_a_token_less_or_another_is_seen(built: Building, case: Case) -> None:
     """A fault in all texts, or in all that are cut."""
