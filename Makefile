@@ -20,7 +20,7 @@ test: $(VENV)/.dev  ## The tests; under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q -n 2
 
 test-long: $(VENV)/.dev  ## Longer tests that CI runs, too: kills, parity of every command on every tiny model
-	$(BIN)/python -m pytest -q -n 2 -m long
+	$(BIN)/python -m pytest -q -n 2 -m "long and not slow"
 
 test-slow: setup  ## The tests that need weights or minutes
 	$(BIN)/python -m pytest -q -m slow

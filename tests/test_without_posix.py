@@ -62,6 +62,7 @@ def run(code: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_every_module_is_imported() -> None:
     pytest.importorskip("torch")
     assert int(run(IMPORTS)) > 100

@@ -129,6 +129,7 @@ PLACES = (
 )
 
 
+@pytest.mark.long
 def test_killed_just_before_and_just_after_a_rename(server, command, unbroken, tmp_path):
     """The worst moments: when a result is put in its place. One run dies at all of them."""
     run = tmp_path / "run"
@@ -178,6 +179,7 @@ def appeared(run: Path, pattern: str) -> bool:
     return any(run.glob(pattern))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seed", "kills"), [(0, 6), pytest.param(1, 30, marks=pytest.mark.slow)], ids=["few", "many"]
 )
@@ -359,6 +361,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk.remove()
 
 
+@pytest.mark.long
 def test_a_full_disk_costs_nothing_but_the_time_to_make_room(disk, server, command, unbroken):
     """The same command again and again, with a little more room each time."""
     run = disk.place / "run"

@@ -15,6 +15,7 @@ SCALE = load_scale("tiny")
 WIDEST = {"hpd": 8, "pca": 8, "whitening": 8}
 
 
+@pytest.mark.long
 def test_every_row_of_both_tables(
     lab: Lab,
     sentences: Callable[..., list[str]],
