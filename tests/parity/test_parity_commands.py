@@ -115,6 +115,8 @@ def test_fewer_numbers(
     ended = reduce(command, model.directory, files.corpus, out)
     if is_refused(case, "fewer", ended, out):
         return
+    if command == "whiten" and case.name == "prompt-longer-than-limit":
+        return  # all texts are the prompt alone: without their mean, what is left is rounding
     assert parted(case, out, tmp_path) == {}
     assert same_prompts(out, case)
     # What it writes is that projection of the model's own vectors.
@@ -132,8 +134,9 @@ def test_a_student(built: Building, case: Case, files: Files, tmp_path: Path) ->
     if is_refused(case, "distil", ended, written):
         return
     assert parted(case, written, tmp_path) == {}
-    assert same_prompts(written, case)
+    # A static student has of its model the tokenizer, and nothing else.
     if not case.is_static:
+        assert same_prompts(written, case)
         pooling = load_reference(written)[1]
         modes = pooling.pooling_mode
         assert ((modes,) if isinstance(modes, str) else modes) == case.pooling

@@ -119,7 +119,7 @@ def export_model(
     home = out or directory
     model = TorchEncoder(load_model(directory, device="cpu"), name=str(directory))
     if is_static(model.model):
-        ModelDirectory.read(directory)  # refuses what it cannot do behind a table
+        ModelDirectory.read(directory).check_static()
     else:
         check_exportable(model.model)
     with tempfile.TemporaryDirectory(prefix="hpdistill-export-") as scratch:

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,8 +93,8 @@ class ModelDirectory:
     """Where the parts of a model are, by its JSON files."""
 
     path: Path
-    first: str
-    """Kind of its first module: Transformer, StaticEmbedding."""
+    kinds: Sequence[str]
+    """Of its modules; the first is Transformer or StaticEmbedding."""
     folder: Path
     """Of the first module."""
     normalizes: bool
@@ -112,17 +112,9 @@ class ModelDirectory:
         """Read the JSON files.
 
         Raises:
-            WeightsError: They are missing, damaged, or point outside; or name a module behind a
-                table of token vectors that changes more than lengths.
+            WeightsError: They are missing, damaged, or point outside.
         """
         modules = _modules(path)
-        if modules[0][0] == "StaticEmbedding":
-            others = [kind for kind, _ in modules[1:] if kind not in ("Normalize", "Dropout")]
-            if others:
-                raise WeightsError(
-                    f"{path} has a {others[0]} behind its table of token vectors; without PyTorch, "
-                    "only Normalize is done there",
-                )
         export = read_settings(path / "onnx" / "export.json")
         if not isinstance(export.get("files", {}), dict):
             raise WeightsError(f"{path / 'onnx' / 'export.json'} is damaged: files is no object")
@@ -133,7 +125,7 @@ class ModelDirectory:
             raise WeightsError(f"{path / 'hpd.json'} is damaged: {error}") from error
         return cls(
             path=path,
-            first=modules[0][0],
+            kinds=tuple(kind for kind, _ in modules),
             folder=modules[0][1],
             normalizes=any(kind == "Normalize" for kind, _ in modules),
             export=export,
@@ -169,7 +161,20 @@ class ModelDirectory:
     @property
     def is_static(self) -> bool:
         """Whether it is a table of token vectors."""
-        return self.first == "StaticEmbedding"
+        return self.kinds[0] == "StaticEmbedding"
+
+    def check_static(self) -> None:
+        """Refuse what no table of token vectors can do.
+
+        Raises:
+            WeightsError: A module behind the table changes more than lengths.
+        """
+        others = [kind for kind in self.kinds[1:] if kind not in ("Normalize", "Dropout")]
+        if others:
+            raise WeightsError(
+                f"{self.path} has a {others[0]} behind its table of token vectors; without "
+                "PyTorch, only Normalize is done there"
+            )
 
     def choose(self, wanted: str) -> tuple[ComputePrecision, Path]:
         """The file to compute with.
@@ -183,6 +188,8 @@ class ModelDirectory:
         """
         if wanted not in ("auto", "float32", "int8"):
             raise UsageError(f"precision is {wanted!r}; allowed: auto, float32, int8")
+        if self.is_static:
+            self.check_static()
         files = self._tables() if self.is_static else self._graphs()
         if not files:
             what = "no table of token vectors" if self.is_static else "no ONNX graph"
