@@ -97,7 +97,8 @@ def model_files(run: Path) -> dict[str, Any]:
     return {
         path.relative_to(model).as_posix(): path.read_bytes()
         for path in sorted(model.rglob("*"))
-        if path.is_file() and path.suffix != ".safetensors"
+        # The card says how long it took.
+        if path.is_file() and path.suffix != ".safetensors" and path.name != "README.md"
     }
 
 

@@ -1,5 +1,6 @@
 """`hpd distill`: what it cannot do is told in one line, and nothing is lost."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from command_ends import hint, lines_of, refused
 from distilling import contents, own_store, weights
 
+from hpdistill.corpus import Corpus
 from hpdistill.recipe import Recipe
+from hpdistill.teacher import text_hash
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,9 @@ def test_a_damaged_choice_of_precision(text, distill, tmp_path):
 
 def test_a_truncated_shard(distill, run, store, tmp_path):
     mine = own_store(store, run, tmp_path)
-    shard = max(mine.glob("teacher-*/float32/*.npy"), key=lambda path: path.stat().st_size)
+    (place,) = mine.glob("teacher-*/float32")
+    key = text_hash(Corpus.open(run / "corpus").texts("train"))
+    shard = place / json.loads((place / "manifest.json").read_text("utf-8"))["shards"][key]["file"]
     shard.write_bytes(shard.read_bytes()[:-100])
     others = {path: data for path, data in contents(mine).items() if path != str(shard)}
     ended = distill(store=mine, out=tmp_path / "other", dim=4)

@@ -48,6 +48,7 @@ _KEYS = {
     "teacher.precision": "teacher_precision",
     "projection.centred": "centred",
     "projection.whitening": "target_whitening",
+    "pooling": "pooling",
     "head.init": "head",
     "head.activation": "activation",
     "training.epochs": "epochs",
@@ -173,6 +174,13 @@ def distill(
     dim: Annotated[
         int | None,
         typer.Option(help="Width k of the embeddings. [default: 128]", rich_help_panel="Student"),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="Of its tokens: mean, cls, lasttoken, ... [default: as in the model]",
+            rich_help_panel="Student",
+        ),
     ] = None,
     head: Annotated[
         str | None,

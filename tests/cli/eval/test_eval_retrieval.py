@@ -157,7 +157,7 @@ def test_a_choice_of_a_later_engine_is_refused_before_the_first_is_measured(retr
 
 def test_what_was_measured_is_printed_even_if_a_file_cannot_be_written(retrieval, tmp_path):
     ended = retrieval("default", "--json", "--no-bm25", "--markdown", tmp_path)
-    assert ended.code == 2
+    assert ended.code == 1
     assert f"error: cannot write {tmp_path}: it is a directory" in ended.err
     assert len(json.loads(ended.out)["rows"]) == 1
 
@@ -189,7 +189,7 @@ def test_wrong_options_exit_with_2(retrieval, arguments, says):
 )
 def test_an_option_of_no_use_is_refused(retrieval, arguments, says):
     ended = retrieval("default", *arguments)
-    assert ended.code == 1
+    assert ended.code == 2
     assert says in ended.err.splitlines()[-1 if "hint" not in ended.err else -2]
 
 
