@@ -17,6 +17,8 @@ from tiny_runs import content, model_files, shards, times, tiny_recipe
 
 from hpdistill.recipe import Recipe, WeightedModel
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -129,7 +131,6 @@ PLACES = (
 )
 
 
-@pytest.mark.long
 def test_killed_just_before_and_just_after_a_rename(server, command, unbroken, tmp_path):
     """The worst moments: when a result is put in its place. One run dies at all of them."""
     run = tmp_path / "run"
@@ -179,7 +180,6 @@ def appeared(run: Path, pattern: str) -> bool:
     return any(run.glob(pattern))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("seed", "kills"), [(0, 6), pytest.param(1, 30, marks=pytest.mark.slow)], ids=["few", "many"]
 )
@@ -361,7 +361,6 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk.remove()
 
 
-@pytest.mark.long
 def test_a_full_disk_costs_nothing_but_the_time_to_make_room(disk, server, command, unbroken):
     """The same command again and again, with a little more room each time."""
     run = disk.place / "run"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Built
-from parity_cases import CASES
+from parity_cases import CASES, POOLED
 from parity_models import Case
 from parity_paths import (
     by_runtime,
@@ -64,7 +64,12 @@ def test_our_pytorch_path(built: Building, case: Case) -> None:
     assert off(model, lambda role: by_torch(encoder, TEXTS, role)) == {}
 
 
-@each
+@pytest.mark.parametrize(
+    "case",
+    # Poolings are many, and in a graph they are what PyTorch traces of them.
+    [pytest.param(c, marks=pytest.mark.long) if c in POOLED[1:] else c for c in CASES],
+    ids=lambda case: case.name,
+)
 def test_the_graph_in_the_runtime(built: Building, case: Case, tmp_path: Path) -> None:
     model = built(case)
     if "export" in case.refused:
