@@ -357,7 +357,8 @@ def distill(
     with progress() as report:
         student = recipe.student_spec.model
         teachers = [encoder.model for encoder in recipe.teachers]
-        check_names([*teachers, *([student] if student else [])], recipe.corpus, report)
+        names = [*teachers, *([student] if student else [])]
+        check_names(names, recipe.corpus, report, begun=resume)
         from hpdistill.distill import distill as run
         from hpdistill.distill import plan as make_plan
         from hpdistill.distill import report_tables
