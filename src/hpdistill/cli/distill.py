@@ -409,7 +409,7 @@ def _print_plan(plan: "Plan", recipe: "Recipe", out: Path, *, as_json: bool) -> 
         for reason, count in plan.texts.items()
         if reason not in ("read", "train", "validation")
     ]
-    without = f" (without: {', '.join(dropped)})" if dropped else ""
+    without = f" (dropped: {', '.join(dropped)})" if dropped else ""
     say(
         console,
         f"texts: {plan.texts['train']:,} to learn from and {plan.texts['validation']:,} held out, "

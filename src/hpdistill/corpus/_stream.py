@@ -65,6 +65,9 @@ class CleanStream:
                 text = clean(raw)
                 words = count_words(text)
                 if words > recipe.max_words and recipe.split != "none":
+                    if self._is_excluded(text):  # of its parts none need be
+                        summary.dropped["excluded"] += 1
+                        continue
                     parts = parts_of(raw, recipe.max_words, recipe.split)
                     summary.split += 1
                     summary.parts += len(parts)
@@ -91,7 +94,10 @@ class CleanStream:
         if digest in self._seen:
             return "duplicate"
         self._seen.add(digest)
-        if self._excluded and exclusion_key(text) in self._excluded:
+        if self._is_excluded(text):
             return "excluded"
         self._digests += digest
         return ""
+
+    def _is_excluded(self, text: str) -> bool:
+        return bool(self._excluded) and exclusion_key(text) in self._excluded
