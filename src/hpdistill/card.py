@@ -114,7 +114,7 @@ def _usage(directory: Path) -> str:
     if prompts and default:
         before += f"\nWhere none is asked for: `{default}`.\n"
     ready = _has_graph(directory) or _is_static(directory)
-    export = "" if ready else "\nAfter `hpd export path/to/this/directory --out NEW`, of `NEW`:\n"
+    export = "" if ready else "\nFirst `hpd export path/to/this/directory --out NEW`; then:\n"
     path = "path/to/this/directory" if ready else "NEW"
     call = "encode_query" if roles else "encode"
     return f"""## Use

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from hpdistill.errors import UsageError
 
-__all__ = ["build", "convert", "keys_of"]
+__all__ = ["build", "convert", "keys_of", "one_or_several"]
 
 _Built = TypeVar("_Built")
 
@@ -44,7 +44,10 @@ def convert(hint: object, value: object, *, what: str) -> object:
 
 
 def keys_of(kind: type) -> dict[str, object]:
-    """Every key of a dataclass and of those within, with dots, and the type of its value."""
+    """Every key of a dataclass and of those within, with dots, and the type of its value.
+
+    Of one that may be None, too, only the other type, unless it is `one_or_several`.
+    """
     keys: dict[str, object] = {}
     for name, hint in typing.get_type_hints(kind).items():
         inner = _without_none(hint)
@@ -52,8 +55,17 @@ def keys_of(kind: type) -> dict[str, object]:
             within = keys_of(typing.cast("type", inner))
             keys |= {f"{name}.{key}": one for key, one in within.items()}
         else:
-            keys[name] = inner
+            keys[name] = hint if one_or_several(hint) else inner
     return keys
+
+
+def one_or_several(hint: object) -> object:
+    """Where one or several may be given, such as a text or texts, the type of several."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return None
+    among = [one for one in typing.get_args(hint) if one is not types.NoneType]
+    several = [one for one in among if typing.get_origin(one) is tuple]
+    return several[0] if several and len(among) > 1 else None
 
 
 def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any field type
@@ -92,9 +104,8 @@ def _build(kind: type, data: object, what: str, where: str) -> object:
 
 def _convert(hint: Any, value: Any, what: str, where: str) -> Any:  # noqa: ANN401 - any field type
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        # Of one or several, such as a text or texts.
-        several = [one for one in typing.get_args(hint) if typing.get_origin(one) is tuple]
-        hint = several[0] if several and isinstance(value, list) else _without_none(hint)
+        several = one_or_several(hint)
+        hint = several if several and isinstance(value, list) else _without_none(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), value, what, f"{where}.")

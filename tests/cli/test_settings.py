@@ -1,6 +1,7 @@
 """`--set`: every choice of a recipe can be given on the command line, and only those."""
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -32,6 +33,9 @@ def line_of(recipe: Recipe) -> list[str]:
 
 @pytest.mark.usefixtures("_one_thread")
 def test_every_choice_of_a_recipe_can_be_set(hpd, teacher_dir, student_dir, text_file, tmp_path):
+    table = tmp_path / "table.jsonl"
+    lines = text_file.read_text("utf-8").splitlines()
+    table.write_text("".join(json.dumps({"b": "", "c": line}) + "\n" for line in lines), "utf-8")
     small = Recipe(
         teachers=(WeightedModel(model=str(teacher_dir)),),
         student=str(student_dir),
@@ -39,7 +43,7 @@ def test_every_choice_of_a_recipe_can_be_set(hpd, teacher_dir, student_dir, text
         anchor=0.0,
         seed=3,
         corpus=CorpusRecipe(
-            sources=(str(text_file),), column="c", limit=100, validation=20, max_words=150
+            sources=(str(table),), column="c", limit=100, validation=20, max_words=150
         ),
     )
     recipe = dataclasses.replace(
@@ -106,6 +110,7 @@ def test_a_choice_of_a_file_is_changed_or_left_to_its_default(
         (["training.warmup=2"], "training.warmup is 2.0; allowed: at least 0 and below 1", ""),
         (["training.max_tokens=3.5"], "training.max_tokens must be of type int, not 3.5", ""),
         (["training.dropout=1"], "training.dropout must be of type bool, not 1", ""),
+        (["corpus.column=[1]"], "corpus.column must be of type str, not 1", ""),
         (["corpus.exclude=folder"], "corpus.exclude must be a list, not 'folder'", ""),
         (["head.init=zeros"], "head.init is 'zeros'; allowed: ridge, rotation, random", ""),
         (["training.warmup=0.1\nb=2"], "training.warmup must be of type float", ""),
@@ -137,6 +142,20 @@ def test_excluded_text_of_options_comes_beside_what_is_set(distill, text_file, t
     assert distill(*line, max_steps=0).code == 0
     made = Recipe.load(tmp_path / "run/recipe.toml")
     assert made.corpus.exclude == (str(tmp_path / "a.txt"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [('["title", "3"]', ("title", "3")), ('["title"]', "title"), ("title", "title"), ("3", "3")],
+)
+def test_one_column_or_several_can_be_set(given, columns, distill, sentences, tmp_path):
+    rows = ["title,3", *(f"{one},a {n}" for n, one in enumerate(sentences(40)))]
+    (tmp_path / "table.csv").write_text("\n".join(rows), "utf-8")
+    ended = distill(
+        "--set", f"corpus.column={given}", sentences=tmp_path / "table.csv", max_steps=0
+    )
+    assert ended.code == 0, ended
+    assert Recipe.load(tmp_path / "run/recipe.toml").corpus.column == columns
 
 
 def test_the_keys_of_a_contrastive_training(hpd, tmp_path):

@@ -118,6 +118,18 @@ def test_unsplit_long_texts_are_dropped_and_that_is_said(
     assert caplog.messages == ["61 texts read; 60 kept, 1 dropped: 1 of more than 200 words"]
 
 
+@pytest.mark.parametrize("way", [*WAYS, "none"])
+def test_a_long_text_of_the_evaluation_is_kept_out_whole(tmp_path: Path, way: str) -> None:
+    long = " ".join(PROSE)
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps({"text": f"{long} "}), "utf-8")
+    chosen = recipe(tmp_path / "a.jsonl", [*SHORT, long], split=way)
+    kept_out = replace(chosen, exclude=(str(tmp_path / "evaluation.jsonl"),))
+    assert read_clean(kept_out, seed=0) == SHORT
+    (tmp_path / "out").mkdir()
+    dropped = build_corpus(kept_out, tmp_path / "out", seed=0).dropped
+    assert dropped["excluded" if way != "none" else "too_long"] == 1
+
+
 def test_scripts_without_spaces_have_words() -> None:
     assert count_words("not a word more") == 4
     assert count_words("今天天气很好。") == 6

@@ -101,7 +101,7 @@ MEASURED = st.lists(
             "backend": st.sampled_from(["torch", "onnx"]),
             "precision": st.just("float32"),
             "overlap10": st.floats(0, 1),
-            "vector_bytes": st.sampled_from([512, 1536]),
+            "vector_bytes": st.sampled_from([512, 1536, 3072]),
             "sentences_per_second": st.floats(1, 1e5),
         }
     ),
@@ -132,6 +132,11 @@ def test_the_row_to_take_follows_the_rule(others, scores):
         if row["vector_bytes"] == advice.row["vector_bytes"]:
             assert row["sentences_per_second"] * 0.9 <= advice.row["sentences_per_second"]
     assert f"Take {advice.row['label']}: " in advice.sentence
+    assert " 1 times" not in advice.sentence
+    size = rows[0]["vector_bytes"] / advice.row["vector_bytes"]
+    assert f" with vectors {f'{size:.3g} times smaller' if size > 1 else 'of the same size'}" in (
+        advice.sentence
+    )
 
 
 def test_the_advice_stands_in_every_form(finished):

@@ -72,25 +72,36 @@ class OpenModel:
         return int(getattr(self.encoder, "truncated", 0))
 
 
-def check_names(models: Sequence[str], corpus: "CorpusRecipe | None", report: "Report") -> None:
+def check_names(
+    models: Sequence[str],
+    corpus: "CorpusRecipe | None",
+    report: "Report",
+    *,
+    begun: bool = False,
+) -> None:
     """Refuse mistyped models and files before PyTorch is imported, which takes seconds.
 
     Args:
         models: As `weights.resolve` takes them; one that is not here is fetched.
         corpus: Its sources are looked for, but for those of the hub, which is asked once, later.
         report: Progress of fetching and verifying.
+        begun: It is a run's own corpus, in which no choice can be taken back any more.
 
     Raises:
         WeightsError: A model cannot be found, fetched, verified or trusted.
         CorpusError: A file of sentences is missing or of an unknown format.
+        UsageError: Columns or a delimiter are given, and no source has a use for them.
     """
-    from hpdistill.corpus.readers import check_source, is_hub
+    from hpdistill.corpus.readers import check_source, check_used, is_hub
     from hpdistill.weights import resolve
 
     if corpus is not None:
         for source in corpus.sources:
             if not is_hub(source):
                 check_source(source, **corpus.reading)
+        if not begun:
+            sources = (*corpus.sources, *(corpus.validation_sources or ()))
+            check_used(sources, column=corpus.column, delimiter=corpus.delimiter)
     for name in models:
         resolve(name, report=report)
 

@@ -3,12 +3,12 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from hpdistill.errors import UsageError
-from hpdistill.strict import convert, keys_of
+from hpdistill.strict import convert, keys_of, one_or_several
 
 __all__ = ["Settings", "apply", "parse_settings"]
 
@@ -79,7 +79,9 @@ def _value(key: str, text: str, hint: object) -> object:
         (value,) = tomllib.loads(f"value = {text}").values()
     except ValueError:
         value = text
-    if (hint is str or get_origin(hint) is Literal) and not isinstance(value, str):
+    several = one_or_several(hint) is not None
+    texts = str in get_args(hint) if several else hint is str or get_origin(hint) is Literal
+    if texts and not isinstance(value, (str, list) if several else str):
         value = text  # a column may be called 3
     convert(hint, value, what=f"--set {key}")
     return value

@@ -163,6 +163,7 @@ def _run(
     from hpdistill.corpus import excluded_keys
     from hpdistill.corpus.augment import check_copies_output, open_augmenter, write_copies
     from hpdistill.corpus.readers import (
+        check_column,
         check_divided,
         check_source,
         read_source,
@@ -170,6 +171,7 @@ def _run(
     )
 
     check_source(source, **reading)
+    check_column(source, reading["column"])
     check_divided(source, reading["delimiter"])
     check_copies_output(out, overwrite=overwrite)
     texts = read_source(source, **reading)

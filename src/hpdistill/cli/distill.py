@@ -365,7 +365,8 @@ def distill(
     with progress() as report:
         student = recipe.student_spec.model
         teachers = [encoder.model for encoder in recipe.teachers]
-        check_names([*teachers, *([student] if student else [])], recipe.corpus, report)
+        names = [*teachers, *([student] if student else [])]
+        check_names(names, recipe.corpus, report, begun=resume)
         from hpdistill.distill import distill as run
         from hpdistill.distill import plan as make_plan
         from hpdistill.distill import report_tables
@@ -416,7 +417,7 @@ def _print_plan(plan: "Plan", recipe: "Recipe", out: Path, *, as_json: bool) -> 
         for reason, count in plan.texts.items()
         if reason not in ("read", "train", "validation")
     ]
-    without = f" (without: {', '.join(dropped)})" if dropped else ""
+    without = f" (dropped: {', '.join(dropped)})" if dropped else ""
     say(
         console,
         f"texts: {plan.texts['train']:,} to learn from and {plan.texts['validation']:,} held out, "

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpdistill.cli._models import OpenModel
+    from hpdistill.encoder import Embeddings
     from hpdistill.progress import Report
     from hpdistill.search import Hit, Index
 
@@ -82,7 +83,7 @@ def search(
             rescore = max(_RESCORED, 4 * k)
         single = query is not None
         for text in [query] if query is not None else _queries(prompt=not as_json):
-            vectors, _ = encoder.encode([text], opened.space.dim, "query")
+            vectors = _encode(encoder, text, opened.space.dim)
             (hits,) = opened.search(vectors, k, rescore=rescore or None)
             if as_json:
                 rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]
@@ -90,6 +91,21 @@ def search(
                 _print(console, hits, heading="" if single or sys.stdin.isatty() else text)
     if as_json:
         print_json("search", rows)
+
+
+def _encode(encoder: "OpenModel", query: str, dim: int) -> "Embeddings":
+    """The vector of a query, shape (1, dim); what the model did not read of it is said."""
+    from hpdistill.cli._shared import err, say
+    from hpdistill.notices import Notices, shown
+
+    notices = Notices(named=lambda _: shown(query), told=True)
+    model = encoder.encoder
+    if hasattr(model, "notices"):
+        model.notices = notices
+    vectors, _ = encoder.encode([query], dim, "query")
+    for line in notices.lines(model.name, getattr(model, "max_tokens", None)):
+        say(err, line)
+    return vectors
 
 
 def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel":

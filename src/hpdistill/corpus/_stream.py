@@ -10,7 +10,7 @@ from hpdistill.corpus._passages import count_words, parts_of
 from hpdistill.corpus._summary import SourceSummary
 from hpdistill.corpus.cleaning import DIGEST_BYTES, clean, exclusion_key, text_digest
 from hpdistill.corpus.exclusion import excluded_keys
-from hpdistill.corpus.readers import check_source, read_source, tell_delimiter
+from hpdistill.corpus.readers import check_source, check_used, read_source, tell_delimiter
 from hpdistill.progress import Report
 from hpdistill.recipe import CorpusRecipe
 
@@ -23,12 +23,14 @@ class CleanStream:
     Raises:
         CorpusError: A source or an exclusion is missing, before anything is read; or a source
             proves damaged while it is read.
+        UsageError: Columns or a delimiter are given, and no source has a use for them.
     """
 
     def __init__(self, recipe: CorpusRecipe, seed: int, report: Report) -> None:
         names = (*recipe.sources, *(recipe.validation_sources or ()))
         for source in names:
             check_source(source, **recipe.reading)
+        check_used(names, column=recipe.column, delimiter=recipe.delimiter)
         for source in dict.fromkeys(names):
             tell_delimiter(source, **recipe.reading)
         self.sources = [SourceSummary(source=source) for source in names]
@@ -63,6 +65,9 @@ class CleanStream:
                 text = clean(raw)
                 words = count_words(text)
                 if words > recipe.max_words and recipe.split != "none":
+                    if self._is_excluded(text):  # of its parts none need be
+                        summary.dropped["excluded"] += 1
+                        continue
                     parts = parts_of(raw, recipe.max_words, recipe.split)
                     summary.split += 1
                     summary.parts += len(parts)
@@ -89,7 +94,10 @@ class CleanStream:
         if digest in self._seen:
             return "duplicate"
         self._seen.add(digest)
-        if self._excluded and exclusion_key(text) in self._excluded:
+        if self._is_excluded(text):
             return "excluded"
         self._digests += digest
         return ""
+
+    def _is_excluded(self, text: str) -> bool:
+        return bool(self._excluded) and exclusion_key(text) in self._excluded

@@ -27,6 +27,7 @@ __all__ = [
     "check_column",
     "check_divided",
     "check_source",
+    "check_used",
     "delimiter_note",
     "file_format",
     "files_of_source",
@@ -205,7 +206,7 @@ def check_column(source: str, column: str | Sequence[str] | None) -> None:
     Raises:
         UsageError: There is a column, and the source is text, documentation or AllNLI.
     """
-    if not is_hub(source) and format_of_source(source) in ("", ".txt"):
+    if not _has_columns(source):
         refuse_columns(source, asked_columns(column) or ())
 
 
@@ -215,8 +216,30 @@ def check_divided(source: str, delimiter: str | None) -> None:
     Raises:
         UsageError: There is a delimiter, and the source is another.
     """
-    if delimiter is not None and (is_hub(source) or format_of_source(source) not in _TABLES):
+    if delimiter is not None and not _is_divided(source):
         raise UsageError(f"{source} is no .csv or .tsv, so it has no use for `delimiter`")
+
+
+def check_used(
+    sources: Sequence[str], *, column: str | Sequence[str] | None, delimiter: str | None
+) -> None:
+    """Refuse columns or a delimiter that none of the sources, which are read together, can use.
+
+    Raises:
+        UsageError: There are columns, and no source has any; or as `check_divided` of them all.
+    """
+    if not any(map(_has_columns, sources)):
+        check_column(sources[0], column)
+    if not any(map(_is_divided, sources)):
+        check_divided(sources[0], delimiter)
+
+
+def _has_columns(source: str) -> bool:
+    return is_hub(source) or format_of_source(source) not in ("", ".txt")
+
+
+def _is_divided(source: str) -> bool:
+    return not is_hub(source) and format_of_source(source) in _TABLES
 
 
 def format_of_source(source: str) -> str:

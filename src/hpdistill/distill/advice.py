@@ -123,8 +123,14 @@ def _worth(row: Mapping[str, Any], teacher: Mapping[str, Any], measure: Measure)
     share = f", {100 * measure.points(row) / whole:.1f} % of the teacher" if whole > 0 else ""
     return (
         f"{measure.name} {measure.points(row):.2f}{share}, at {times:.3g} times its speed "
-        f"and with vectors {smaller:.3g} times smaller"
+        f"and with vectors {_size(smaller)}"
     )
+
+
+def _size(smaller: float) -> str:
+    if smaller == 1:
+        return "of the same size"
+    return f"{smaller:.3g} times smaller" if smaller > 1 else f"{1 / smaller:.3g} times larger"
 
 
 def _loss(row: Mapping[str, Any], best: Mapping[str, Any], measure: Measure) -> str:

@@ -22,7 +22,7 @@ COLUMNS = (
         key="label",
         title="model",
         meaning="What was measured: first the teacher, then what one can do without distilling, "
-        "last the student as `Encoder.load` takes it.",
+        "last the student, by PyTorch and by `Encoder.load` where that takes it.",
     ),
     Column(
         key="backend",

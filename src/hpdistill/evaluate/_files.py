@@ -137,5 +137,6 @@ def _as_evaluation() -> Iterator[None]:
         yield
     except CorpusError as error:
         # Evaluation data has no option that names its encoding.
-        hint = "Convert it to UTF-8 first." if "--encoding" in error.hint else error.hint
+        coded = isinstance(error.__cause__, UnicodeError)
+        hint = "Convert it to UTF-8 first." if coded else error.hint
         raise EvaluationError(str(error), hint=hint) from error

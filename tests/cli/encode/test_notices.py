@@ -64,3 +64,22 @@ def test_index_names_the_ids(
     assert "first: d1, d2, d3\n" in ended.err
     (row,) = json.loads(ended.out)["rows"]
     assert (row["truncated"], row["unknown"]) == (2, 3)
+
+
+@pytest.mark.parametrize("model", ["exported_dir", "student_dir"])
+def test_search_names_the_queries(
+    hpd: Hpd, model: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "docs.txt").write_text("the dog\nthe river\n", "utf-8")
+    index = tmp_path / "index"
+    made = hpd("index", request.getfixturevalue(model), tmp_path / "docs.txt", "--out", index)
+    assert made.code == 0, made
+    ended = hpd("search", index, CHINESE[0], "--json")
+    assert len(json.loads(ended.out)["rows"]) == 2
+    assert "1 of 1 texts are mostly unknown to" in ended.err
+    assert f"first: '{CHINESE[0]}'\n" in ended.err
+    ended = hpd("search", index, LONG)
+    assert "1 of 1 texts are longer than the 64 tokens that" in ended.err
+    assert "first: 'the old dog" in ended.err
+    ended = hpd("search", index, "a dog")
+    assert "texts are" not in ended.err

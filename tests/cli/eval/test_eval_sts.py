@@ -191,3 +191,12 @@ def test_options_that_are_of_no_use(loaded, data, tmp_path):
         assert reason in str(result.exception)
     result = hpd("sts", "big", "--data", tmp_path / "mine.xlsx")
     assert "of no format that holds scored pairs" in str(result.exception)
+
+
+def test_pairs_in_another_encoding_are_refused_with_what_to_do(loaded, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes("sentence1,sentence2,score\nA caf\xe9,A bar,1\nA,B,2\n".encode("latin-1"))
+    result = hpd("sts", "big", "--data", path)
+    assert isinstance(result.exception, EvaluationError)
+    assert "is not utf-8" in str(result.exception)
+    assert result.exception.hint == "Convert it to UTF-8 first."
