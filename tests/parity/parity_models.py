@@ -264,7 +264,7 @@ def _backbone(case: Case, rows: int, padding: int) -> nn.Module:
         "modernbert": lambda: t.ModernBertModel(
             t.ModernBertConfig(
                 **usual,
-                global_attn_every_n_layers=1,
+                **_EVERY_LAYER_GLOBAL,
                 local_attention=8,
                 cls_token_id=None,
                 sep_token_id=None,
