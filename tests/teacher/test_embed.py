@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from hpdistill.corpus import Corpus, build_corpus
 from hpdistill.encoder import Encoder, unit
 from hpdistill.errors import StoreError, UsageError
+from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.projection import fit_pca
 from hpdistill.pytorch import Calibration, TorchEncoder
 from hpdistill.recipe import CorpusRecipe, TeacherRecipe, WeightedModel
@@ -275,6 +280,35 @@ def test_another_configuration_is_another_encoder(teacher_dir: Path, tmp_path: P
     after = encoder_identity(resolve(str(copy)))
     assert after["weights"] == before["weights"]
     assert after["configuration"] != before["configuration"]
+
+
+def test_an_encoder_that_only_pytorch_runs_has_an_identity(tmp_path: Path) -> None:
+    words = [*"abc", "[UNK]"]
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, "[UNK]"))
+    table = StaticEmbedding(tokenizer, embedding_dim=6)
+    model = SentenceTransformer(modules=[table, Dense(6, 4)], device="cpu")
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    source = resolve(str(tmp_path / "model"))
+    assert TorchEncoder.load(source, device="cpu").dim == 4
+    assert encoder_identity(source)["weights"] == source.sha256
+
+
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [
+        ("1_Pooling/config.json", {"include_prompt": False}),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}),
+    ],
+)
+def test_vectors_from_before_a_setting_was_obeyed_are_anothers(
+    file: str, setting: dict[str, object], teacher_dir: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(teacher_dir, tmp_path / "copy")
+    write_json(copy / file, {**read_json(copy / file), **setting})
+    folders = (copy, copy / "1_Pooling")
+    files = sorted(path for folder in folders for path in folder.glob("*.json"))
+    as_before = {str(path.relative_to(copy)): sha256_file(path) for path in files}
+    assert encoder_identity(resolve(str(copy)))["configuration"] != json_hash(as_before)
 
 
 def test_another_precision_is_never_taken_from_the_store(

@@ -19,7 +19,6 @@ from hpdistill.notices import Notices, noticing, shown
 from hpdistill.progress import Report, caution, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
 from hpdistill.recipe import TeacherRecipe
-from hpdistill.runtime import ModelDirectory
 from hpdistill.teacher.store import Store, text_hash
 from hpdistill.weights import ModelSource, module_folders, vocabulary_files
 
@@ -98,9 +97,12 @@ def encoder_identity(source: ModelSource) -> dict[str, str]:
         if path.name != "hpd.json"
     )
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
-    if ModelDirectory.read(source.path).leaves_prompt_out:
-        # Before, the prompt was pooled, too: those vectors are others.
+    # Before, prompts were always pooled, too, and such limits not read: those vectors are others.
+    read = [read_json(p) for p in files if p.name in ("config.json", "sentence_bert_config.json")]
+    if any(settings.get("include_prompt") is False for settings in read):
         configuration["include_prompt"] = "obeyed"
+    if any("text" in (settings.get("processing_kwargs") or {}) for settings in read):
+        configuration["processing_kwargs"] = "obeyed"
     return {"weights": source.sha256, "configuration": json_hash(configuration)}
 
 
