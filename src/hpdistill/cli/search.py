@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpdistill.cli._models import OpenModel
+    from hpdistill.encoder import Encoder, Role
     from hpdistill.progress import Report
     from hpdistill.search import Hit, Index
 
@@ -76,13 +77,20 @@ def search(
     with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:
             encoder = _encoder(opened, model, report)
-        if prompt := prompt_of(encoder.encoder, "query"):
+        role = _role(opened, encoder.encoder)
+        if role is None:
+            say(
+                err,
+                "the documents of this index are without the prompt for documents, and queries "
+                "without theirs; built again by `hpd index --overwrite`, both have them",
+            )
+        elif prompt := prompt_of(encoder.encoder, role):
             say(err, f"each query is put behind the prompt {prompt!r} of {encoder.name}")
         if rescore is None and opened.keep is not None:
             rescore = max(_RESCORED, 4 * k)
         single = query is not None
         for text in [query] if query is not None else _queries(prompt=not as_json):
-            vectors, _ = encoder.encode([text], opened.space.dim, "query")
+            vectors, _ = encoder.encode([text], opened.space.dim, role)
             (hits,) = opened.search(vectors, k, rescore=rescore or None)
             if as_json:
                 rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]
@@ -90,6 +98,14 @@ def search(
                 _print(console, hits, heading="" if single or sys.stdin.isatty() else text)
     if as_json:
         print_json("search", rows)
+
+
+def _role(index: "Index", encoder: "Encoder") -> "Role | None":
+    """What queries are to the model: none where documents that it has a prompt for have none."""
+    from hpdistill.encoder import prompt_of
+
+    old = index.space.document_prompt is None
+    return None if old and prompt_of(encoder, "document") != prompt_of(encoder, None) else "query"
 
 
 def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel":
