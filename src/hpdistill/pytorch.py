@@ -229,8 +229,7 @@ class _TransformerIntake:
         if not isinstance(ids, torch.Tensor):
             return list(ids)
         mask = features["attention_mask"].bool()
-        # Of all texts, without padding.
-        tokens = ids[mask].long()
+        tokens: Any = ids[mask].long()  # (of all texts, without padding)
         return [row.tolist() for row in tokens.split(mask.sum(1).tolist())]
 
     def is_cut(self, text: str, role: Role | None = None) -> bool:

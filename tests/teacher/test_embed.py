@@ -1,5 +1,6 @@
 """A corpus is embedded once: what is in the store is kept, what is not is computed."""
 
+import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +15,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from hpdistill.corpus import Corpus, build_corpus
-from hpdistill.encoder import Encoder, unit
+from hpdistill.encoder import Encoder, Role, encode_as, unit
 from hpdistill.errors import StoreError, UsageError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.projection import fit_pca
-from hpdistill.pytorch import Calibration, TorchEncoder
+from hpdistill.pytorch import Calibration, TorchEncoder, reference_vectors
 from hpdistill.recipe import CorpusRecipe, TeacherRecipe, WeightedModel
 from hpdistill.teacher import (
     EmbeddedCorpus,
@@ -26,9 +27,11 @@ from hpdistill.teacher import (
     ProjectedEncoder,
     Remembering,
     Store,
+    StoredEncoder,
     embed_corpus,
     encoder_identity,
     load_teacher,
+    open_store,
     side_by_side,
 )
 from hpdistill.weights import ModelSource, resolve
@@ -497,6 +500,40 @@ def test_remembering_encodes_once(encoders: list[TorchEncoder], sentences: Sente
     memory.encode(texts[:5])
     assert calls == [12, 5]
     assert (memory.name, memory.dim, memory.parameters) == ("counted", 48, inner.parameters)
+
+
+def test_what_is_kept_for_no_role_is_not_given_for_another(
+    teacher_dir: Path, sentences: Sentences, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(teacher_dir, tmp_path / "model")
+    (copy / "sentence_bert_config.json").write_text(
+        json.dumps(
+            {
+                "transformer_task": "feature-extraction",
+                "modality_config": {
+                    "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+                },
+                "module_output_name": "token_embeddings",
+                "query_length": 4,
+                "document_length": 6,
+            }
+        )
+    )
+    source = resolve(str(copy))
+    plain = TorchEncoder.load(source, device="cpu")
+    texts = [
+        f"{one} {other}" for one, other in zip(sentences(3), sentences(3, seed=1), strict=True)
+    ]
+    roles: list[Role] = ["query", "document"]
+    expected = {role: unit(reference_vectors(plain.model, texts, role)) for role in roles}
+    store = open_store(source, tmp_path / "store", "float32")
+    keeping: list[Encoder] = [Remembering(plain), StoredEncoder(plain, store)]
+    for encoder in keeping:
+        whole = encoder.encode(texts)
+        for role in roles:
+            found = encode_as(encoder, texts, role)
+            np.testing.assert_allclose(found, expected[role], atol=1e-5)
+            assert (found * whole).sum(1).min() < 0.999
 
 
 def test_what_is_remembered_cannot_be_changed_from_outside(

@@ -206,7 +206,7 @@ def _label(source: ModelSource) -> str:
 class StoredEncoder(ByRole):
     """An encoder whose vectors are kept in a store; satisfies the Encoder protocol.
 
-    A text is embedded once, in whichever run, and by several rows of a table once.
+    A text of no role is embedded once, in whichever run, and by several rows of a table once.
     """
 
     def __init__(self, inner: TorchEncoder, store: Store) -> None:
@@ -239,8 +239,9 @@ class StoredEncoder(ByRole):
     ) -> Embeddings:
         """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)
-        if self.prompt(role) != self.prompt():
-            # The store holds texts behind the prompt that they have without a role.
+        if role is not None:
+            # The store holds texts as they are read without a role, which may have another limit
+            # though it has no other prompt.
             return self._inner.encode(
                 texts, batch_size=batch_size, normalize=normalize, dim=dim, role=role
             )
