@@ -1,7 +1,8 @@
 """Texts that an encoder did not read whole, or could not read: counted, and said in a line."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -16,6 +17,9 @@ Places: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 _NAMED = 5
 _SHOWN = 40
+
+_INSTEAD: ContextVar[Mapping[int, "Notices"]] = ContextVar("_INSTEAD", default={})  # noqa: B039
+"""What counts instead of an encoder's own notices, by their `id`; another thread has its own."""
 
 
 @dataclass
@@ -69,6 +73,10 @@ class Notices:
             unknown: Places of those that are mostly unknown.
             limit: Tokens that are read of a text.
         """
+        instead = _INSTEAD.get().get(id(self))
+        if instead is not None:
+            instead.add(texts, cut, unknown, limit=limit)
+            return
         if len(cut):
             self.limit = limit
         for found, places in ((self.cut, cut), (self.unknown, unknown)):
@@ -117,22 +125,24 @@ def noticing(
 ) -> Iterator[Notices]:
     """Log, when the block ends, which of the texts it gave to an encoder were not read.
 
-    Inside such a block another one of the same encoder does nothing.
+    Inside such a block another one of the same encoder does nothing. What other threads give to the
+    encoder meanwhile is counted by the encoder itself.
 
     Args:
-        encoder: One that has `notices`, else nothing is known. No other thread should use it.
+        encoder: One that has `notices`, else nothing is known.
         named: What to call a text, by its place among those of the block.
         to: Counts them, too, instead of their being logged.
     """
-    found, before = Notices(named=named, told=True), getattr(encoder, "notices", None)
-    if before is None or before.told:
+    found, own = Notices(named=named), getattr(encoder, "notices", None)
+    counting = _INSTEAD.get()
+    if own is None or own.told or id(own) in counting:
         yield found
         return
-    encoder.notices = found
+    token = _INSTEAD.set({**counting, id(own): found})
     try:
         yield found
     finally:
-        encoder.notices = before
+        _INSTEAD.reset(token)
     if to is not None:
         to.extend(found)
         return

@@ -57,7 +57,10 @@ TYPICAL_TOKENS = 32
 """`batch_size` sentences of this many tokens fill a batch; longer sentences share it with fewer."""
 
 TOKENIZED_AT_ONCE = 256
-"""Texts of like length, which are tokenised as a rectangle."""
+"""Texts of like length, which may be tokenised as a rectangle."""
+
+_LISTS = {"common": {"return_tensors": None}, "text": {"padding": False}}
+"""What sentence-transformers is told for token ids as they are, and no rectangle of them."""
 
 GPU_BATCHES = 16
 """What fills a CPU leaves a GPU waiting for the next launch: it takes so many times as much."""
@@ -206,14 +209,28 @@ class _TransformerIntake:
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(order), TOKENIZED_AT_ONCE):
             chosen = order[start : start + TOKENIZED_AT_ONCE]
-            features = self._preprocess([texts[index] for index in chosen], role)
-            mask = features["attention_mask"].bool()
-            lengths = mask.sum(1).tolist()
-            tokens = features["input_ids"][mask].long()  # (of all texts, without padding)
-            self._check_known(tokens)
-            for index, row in zip(chosen, tokens.split(lengths), strict=True):
-                rows[index] = row.tolist()
+            found = self._rows([texts[index] for index in chosen], role)
+            self._check_known(found)
+            for index, row in zip(chosen, found, strict=True):
+                rows[index] = row
         return rows
+
+    def _rows(self, texts: list[str], role: Role | None) -> list[list[int]]:
+        transformer: Any = self._model[0]
+        options: dict[str, Any] = {}
+        # Padding, tensors, and lists again would take half of the time; these two need tensors.
+        needs_tensors = "message" in transformer.modality_config or getattr(
+            transformer, "query_expansion", None
+        )
+        if hasattr(transformer, "processing_kwargs") and not needs_tensors:
+            options["processing_kwargs"] = _LISTS
+        features = self._preprocess(texts, role, **options)
+        ids = features["input_ids"]
+        if not isinstance(ids, torch.Tensor):
+            return list(ids)
+        mask = features["attention_mask"].bool()
+        tokens: Any = ids[mask].long()  # (of all texts, without padding)
+        return [row.tolist() for row in tokens.split(mask.sum(1).tolist())]
 
     def is_cut(self, text: str, role: Role | None = None) -> bool:
         whole = self._model.tokenizer(_prompt(self._model, role) + text, verbose=False)
@@ -237,11 +254,12 @@ class _TransformerIntake:
             placed["prompt_length"] = self._preprocess([""], role)["prompt_length"]
         return placed
 
-    def _preprocess(self, texts: list[str], role: Role | None) -> dict[str, Any]:
-        task = {} if role is None else {"task": role}
-        return self._model.preprocess(texts, prompt=_prompt(self._model, role), **task)
+    def _preprocess(self, texts: list[str], role: Role | None, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        if role is not None:
+            options["task"] = role
+        return self._model.preprocess(texts, prompt=_prompt(self._model, role), **options)
 
-    def _check_known(self, tokens: torch.Tensor) -> None:
+    def _check_known(self, rows: Sequence[Sequence[int]]) -> None:
         """Refuse tokens that were added to a tokenizer and not to the model.
 
         Raises:
@@ -249,10 +267,11 @@ class _TransformerIntake:
         """
         transformer: Any = self._model[0]
         known = int(transformer.auto_model.get_input_embeddings().num_embeddings)
-        if tokens.numel() and int(tokens.max()) >= known:
-            token = self._model.tokenizer.convert_ids_to_tokens(int(tokens.max()))
+        highest = max((max(row, default=0) for row in rows), default=0)
+        if highest >= known:
+            token = self._model.tokenizer.convert_ids_to_tokens(highest)
             raise UsageError(
-                f"a text holds {token!r}, token {int(tokens.max()):,} of the tokenizer; the model "
+                f"a text holds {token!r}, token {highest:,} of the tokenizer; the model "
                 f"has vectors for {known:,} only"
             )
 

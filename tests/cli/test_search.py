@@ -326,3 +326,29 @@ def test_without_standard_input_there_are_no_queries(
     out = index()
     monkeypatch.setattr(sys, "stdin", None)
     assert hpd("search", out).code == 0
+
+
+def test_queries_of_an_index_from_before_roles_are_what_its_documents_are(
+    hpd: Hpd, corpus: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(Encoder.load().path, tmp_path / "model")
+
+    def search(**prompts: str) -> tuple[float, str]:
+        settings = json.dumps({"prompts": prompts})
+        (model / "config_sentence_transformers.json").write_text(settings, "utf-8")
+        ended = hpd("search", old, TEXTS["dog"], "-k", 1, "--json")
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)["rows"][0]["score"], ended.err
+
+    old = tmp_path / "index"
+    assert hpd("index", model, corpus, "--out", old).code == 0
+    said = json.loads((old / "index.json").read_text("utf-8"))
+    del said["space"]["document_prompt"]
+    (old / "index.json").write_text(json.dumps(said), "utf-8")
+    score, err = search(query="the bank: ", document="some soup: ")
+    assert score == pytest.approx(1, abs=1e-5)
+    assert "`hpd index --overwrite`" in err
+    # Its documents have no prompt, and are as the model wants them.
+    score, err = search(query="the bank: ")
+    assert score < 0.99
+    assert "'the bank: '" in err

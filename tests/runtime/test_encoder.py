@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import hpdistill
 from hpdistill.encoder import Encoder as EncoderProtocol
 from hpdistill.encoder import unit
 from hpdistill.errors import UsageError
+from hpdistill.evaluate import encode_sentences
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.runtime import Encoder, TruncationWarning, _graph
 from hpdistill.runtime import encoder as encoder_module
@@ -311,6 +313,22 @@ def test_threads_share_an_encoder(exported_dir: Path, sentences: Sentences) -> N
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_an_evaluation_counts_none_of_what_another_thread_encodes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    unknown = ["\N{PARTY POPPER} \N{PARTY POPPER}"] * 3
+    with Encoder.load() as encoder, ThreadPoolExecutor(1) as other:
+
+        def meanwhile(*_: object) -> None:
+            other.submit(encoder.encode, unknown).result()
+
+        encode_sentences(encoder, ["A dog runs."], report=meanwhile)
+        assert (encoder.notices.texts, encoder.notices.unknown.count) == (3, 3)
+        assert "unknown" not in caplog.text
+        encode_sentences(encoder, [*unknown, "A dog runs."])
+    assert "3 of 4 texts are mostly unknown" in caplog.text
 
 
 def test_a_failure_in_a_worker_is_raised_and_leaves_the_encoder_usable(

@@ -1,5 +1,6 @@
 """A corpus is embedded once: what is in the store is kept, what is not is computed."""
 
+import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from hpdistill.corpus import Corpus, build_corpus
-from hpdistill.encoder import Encoder, unit
+from hpdistill.encoder import Encoder, Role, encode_as, unit
 from hpdistill.errors import StoreError, UsageError
+from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.projection import fit_pca
-from hpdistill.pytorch import Calibration, TorchEncoder
+from hpdistill.pytorch import Calibration, TorchEncoder, reference_vectors
 from hpdistill.recipe import CorpusRecipe, TeacherRecipe, WeightedModel
 from hpdistill.teacher import (
     EmbeddedCorpus,
@@ -21,9 +27,11 @@ from hpdistill.teacher import (
     ProjectedEncoder,
     Remembering,
     Store,
+    StoredEncoder,
     embed_corpus,
     encoder_identity,
     load_teacher,
+    open_store,
     side_by_side,
 )
 from hpdistill.weights import ModelSource, resolve
@@ -277,6 +285,35 @@ def test_another_configuration_is_another_encoder(teacher_dir: Path, tmp_path: P
     assert after["configuration"] != before["configuration"]
 
 
+def test_an_encoder_that_only_pytorch_runs_has_an_identity(tmp_path: Path) -> None:
+    words = [*"abc", "[UNK]"]
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, "[UNK]"))
+    table = StaticEmbedding(tokenizer, embedding_dim=6)
+    model = SentenceTransformer(modules=[table, Dense(6, 4)], device="cpu")
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    source = resolve(str(tmp_path / "model"))
+    assert TorchEncoder.load(source, device="cpu").dim == 4
+    assert encoder_identity(source)["weights"] == source.sha256
+
+
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [
+        ("1_Pooling/config.json", {"include_prompt": False}),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}),
+    ],
+)
+def test_vectors_from_before_a_setting_was_obeyed_are_anothers(
+    file: str, setting: dict[str, object], teacher_dir: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(teacher_dir, tmp_path / "copy")
+    write_json(copy / file, {**read_json(copy / file), **setting})
+    folders = (copy, copy / "1_Pooling")
+    files = sorted(path for folder in folders for path in folder.glob("*.json"))
+    as_before = {str(path.relative_to(copy)): sha256_file(path) for path in files}
+    assert encoder_identity(resolve(str(copy)))["configuration"] != json_hash(as_before)
+
+
 def test_another_precision_is_never_taken_from_the_store(
     root: Path, full: tuple[Path, EmbeddedCorpus], corpus: Corpus, teacher: ModelSource
 ) -> None:
@@ -463,6 +500,40 @@ def test_remembering_encodes_once(encoders: list[TorchEncoder], sentences: Sente
     memory.encode(texts[:5])
     assert calls == [12, 5]
     assert (memory.name, memory.dim, memory.parameters) == ("counted", 48, inner.parameters)
+
+
+def test_what_is_kept_for_no_role_is_not_given_for_another(
+    teacher_dir: Path, sentences: Sentences, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(teacher_dir, tmp_path / "model")
+    (copy / "sentence_bert_config.json").write_text(
+        json.dumps(
+            {
+                "transformer_task": "feature-extraction",
+                "modality_config": {
+                    "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+                },
+                "module_output_name": "token_embeddings",
+                "query_length": 4,
+                "document_length": 6,
+            }
+        )
+    )
+    source = resolve(str(copy))
+    plain = TorchEncoder.load(source, device="cpu")
+    texts = [
+        f"{one} {other}" for one, other in zip(sentences(3), sentences(3, seed=1), strict=True)
+    ]
+    roles: list[Role] = ["query", "document"]
+    expected = {role: unit(reference_vectors(plain.model, texts, role)) for role in roles}
+    store = open_store(source, tmp_path / "store", "float32")
+    keeping: list[Encoder] = [Remembering(plain), StoredEncoder(plain, store)]
+    for encoder in keeping:
+        whole = encoder.encode(texts)
+        for role in roles:
+            found = encode_as(encoder, texts, role)
+            np.testing.assert_allclose(found, expected[role], atol=1e-5)
+            assert (found * whole).sum(1).min() < 0.999
 
 
 def test_what_is_remembered_cannot_be_changed_from_outside(

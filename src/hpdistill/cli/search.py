@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpdistill.cli._models import OpenModel
-    from hpdistill.encoder import Embeddings
+    from hpdistill.encoder import Embeddings, Encoder, Role
     from hpdistill.progress import Report
     from hpdistill.search import Hit, Index
 
@@ -77,13 +77,20 @@ def search(
     with Index.load(index, options=parse_options(option)) as opened:
         with progress() as report:
             encoder = _encoder(opened, model, report)
-        if prompt := prompt_of(encoder.encoder, "query"):
+        role = _role(opened, encoder.encoder)
+        if role is None:
+            say(
+                err,
+                "the documents of this index are without the prompt for documents, and queries "
+                "without theirs; built again by `hpd index --overwrite`, both have them",
+            )
+        elif prompt := prompt_of(encoder.encoder, role):
             say(err, f"each query is put behind the prompt {prompt!r} of {encoder.name}")
         if rescore is None and opened.keep is not None:
             rescore = max(_RESCORED, 4 * k)
         single = query is not None
         for text in [query] if query is not None else _queries(prompt=not as_json):
-            vectors = _encode(encoder, text, opened.space.dim)
+            vectors = _encode(encoder, text, opened.space.dim, role)
             (hits,) = opened.search(vectors, k, rescore=rescore or None)
             if as_json:
                 rows += [_row(text, rank, hit) for rank, hit in enumerate(hits, start=1)]
@@ -93,7 +100,7 @@ def search(
         print_json("search", rows)
 
 
-def _encode(encoder: "OpenModel", query: str, dim: int) -> "Embeddings":
+def _encode(encoder: "OpenModel", query: str, dim: int, role: "Role | None") -> "Embeddings":
     """The vector of a query, shape (1, dim); what the model did not read of it is said."""
     from hpdistill.cli._shared import err, say
     from hpdistill.notices import Notices, shown
@@ -102,10 +109,18 @@ def _encode(encoder: "OpenModel", query: str, dim: int) -> "Embeddings":
     model = encoder.encoder
     if hasattr(model, "notices"):
         model.notices = notices
-    vectors, _ = encoder.encode([query], dim, "query")
+    vectors, _ = encoder.encode([query], dim, role)
     for line in notices.lines(model.name, getattr(model, "max_tokens", None)):
         say(err, line)
     return vectors
+
+
+def _role(index: "Index", encoder: "Encoder") -> "Role | None":
+    """What queries are to the model: none where documents that it has a prompt for have none."""
+    from hpdistill.encoder import prompt_of
+
+    old = index.space.document_prompt is None
+    return None if old and prompt_of(encoder, "document") != prompt_of(encoder, None) else "query"
 
 
 def _encoder(index: "Index", model: str | None, report: "Report") -> "OpenModel":

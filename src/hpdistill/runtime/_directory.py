@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from hpdistill.errors import UsageError, WeightsError
 from hpdistill.files import sha256_file
 from hpdistill.progress import Report
+from hpdistill.runtime._options import NO_LIMIT
 from hpdistill.runtime._tokens import read_settings
 
 __all__ = [
@@ -139,6 +140,14 @@ class ModelDirectory:
                 "truncate_dim"
             ),
         )
+
+    @property
+    def exported_limit(self) -> int | None:
+        """Tokens that the model reads by what was exported; None: an export does not say."""
+        if "max_tokens" not in self.export:
+            return None
+        limit = self.export["max_tokens"]
+        return NO_LIMIT if limit is None else int(limit)
 
     @property
     def made_tokenizer(self) -> Path | None:

@@ -360,7 +360,8 @@ def _limit(
 ) -> int | None:
     """Tokens of a text that are read, special ones included; None: all.
 
-    As sentence-transformers settles it, but never more than there are vectors for positions.
+    As sentence-transformers settles it, but never more than there are vectors for positions. Which
+    models have those is known where one was exported (`most`); else all are taken to have them.
     """
     stated = [
         _said_limit(sentence),
@@ -372,7 +373,7 @@ def _limit(
     positions = config.get("max_position_embeddings")
     if positions is None and config.get("model_type") in ("gpt2", "openai-gpt"):
         positions = config.get("n_positions", 1024)
-    if positions is not None and positions > 0:
+    if most is None and positions is not None and positions > 0:
         if config.get("model_type") in _OFFSET_POSITIONS:
             positions -= config.get("pad_token_id", 1) + 1
         limits.append(positions)

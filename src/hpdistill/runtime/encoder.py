@@ -450,7 +450,7 @@ def _open(
     from hpdistill.runtime._graph import Graph
 
     tokenizer = TextTokenizer.for_transformer(
-        root, folder, made=directory.made_tokenizer, limit=directory.export.get("max_tokens")
+        root, folder, made=directory.made_tokenizer, limit=directory.exported_limit
     )
     graph = Graph(file, root, tokenizer, threads=threads)
     if directory.leaves_prompt_out and tokenizer.has_prompts and not graph.takes_prompt_length:

@@ -19,7 +19,6 @@ from hpdistill.notices import Notices, noticing, shown
 from hpdistill.progress import Report, caution, silent
 from hpdistill.pytorch import Precision, TorchEncoder, choose_precision
 from hpdistill.recipe import TeacherRecipe
-from hpdistill.runtime import ModelDirectory
 from hpdistill.teacher.store import Store, text_hash
 from hpdistill.weights import ModelSource, module_folders, vocabulary_files
 
@@ -98,9 +97,12 @@ def encoder_identity(source: ModelSource) -> dict[str, str]:
         if path.name != "hpd.json"
     )
     configuration = {str(p.relative_to(source.path)): sha256_file(p) for p in files}
-    if ModelDirectory.read(source.path).leaves_prompt_out:
-        # Before, the prompt was pooled, too: those vectors are others.
+    # Before, prompts were always pooled, too, and such limits not read: those vectors are others.
+    read = [read_json(p) for p in files if p.name in ("config.json", "sentence_bert_config.json")]
+    if any(settings.get("include_prompt") is False for settings in read):
         configuration["include_prompt"] = "obeyed"
+    if any("text" in (settings.get("processing_kwargs") or {}) for settings in read):
+        configuration["processing_kwargs"] = "obeyed"
     return {"weights": source.sha256, "configuration": json_hash(configuration)}
 
 
@@ -204,7 +206,7 @@ def _label(source: ModelSource) -> str:
 class StoredEncoder(ByRole):
     """An encoder whose vectors are kept in a store; satisfies the Encoder protocol.
 
-    A text is embedded once, in whichever run, and by several rows of a table once.
+    A text of no role is embedded once, in whichever run, and by several rows of a table once.
     """
 
     def __init__(self, inner: TorchEncoder, store: Store) -> None:
@@ -237,8 +239,9 @@ class StoredEncoder(ByRole):
     ) -> Embeddings:
         """Embed texts; always of length 1 unless cut, see `hpdistill.encoder.Encoder.encode`."""
         check_prefix(self, dim)
-        if self.prompt(role) != self.prompt():
-            # The store holds texts behind the prompt that they have without a role.
+        if role is not None:
+            # The store holds texts as they are read without a role, which may have another limit
+            # though it has no other prompt.
             return self._inner.encode(
                 texts, batch_size=batch_size, normalize=normalize, dim=dim, role=role
             )

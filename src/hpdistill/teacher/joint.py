@@ -139,7 +139,7 @@ class Remembering(ByRole):
 
     def __init__(self, inner: Encoder) -> None:
         self.inner = inner
-        self._kept: dict[tuple[str, str], Embeddings] = {}
+        self._kept: dict[tuple[str, Role | None], Embeddings] = {}
 
     @property
     def name(self) -> str:
@@ -167,7 +167,7 @@ class Remembering(ByRole):
     ) -> Embeddings:
         """Embed texts, or give the vectors of an earlier call with the same texts."""
         check_prefix(self, dim)
-        key = text_hash(texts), self.prompt(role)
+        key = text_hash(texts), role
         if key not in self._kept:
             self._kept[key] = encode_as(
                 self.inner, texts, role, batch_size=batch_size, normalize=False

@@ -187,10 +187,6 @@ class _Named:
         notices: Notices = self._encoder.notices  # type: ignore[attr-defined]
         return notices
 
-    @notices.setter
-    def notices(self, notices: "Notices") -> None:
-        self._encoder.notices = notices  # type: ignore[attr-defined]
-
     def prompt(self, role: "Role | None" = None) -> str:
         """What is put before each text of a role."""
         from hpdistill.encoder import prompt_of
