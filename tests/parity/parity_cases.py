@@ -202,6 +202,13 @@ LIMITS = [
         sentence_config={"max_seq_length": 4 * LIMIT},
         reference_limit=LIMIT,
     ),
+    Case(
+        # Its positions are turns, which have no table to run out of.
+        name="limit-beyond-turns",
+        architecture="modernbert",
+        legacy=True,
+        sentence_config={"max_seq_length": 2 * LIMIT},
+    ),
     Case(name="limit-none-t5", architecture="t5", limit=NO_LIMIT, positions=None),
     Case(name="limit-none-said", legacy=True, sentence_config={"max_seq_length": None}),
     Case(
