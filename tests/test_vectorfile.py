@@ -374,6 +374,7 @@ with open_vectors(out, {}, width=2, dtype=np.float32) as file:
 """
 
 
+@pytest.mark.long
 @each_format
 def test_killed_at_random_moments_it_ends_with_the_same_file(tmp_path, suffix):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"

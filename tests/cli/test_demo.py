@@ -61,6 +61,7 @@ def small(
     )
 
 
+@pytest.mark.long
 def test_it_ends_with_an_index_and_the_command_that_searches_it(
     hpd: Hpd, passages: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

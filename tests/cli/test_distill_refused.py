@@ -250,6 +250,7 @@ def test_a_model_that_is_only_a_pickle(role, distill, student_dir, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["", "[]", '{"precision": "float8"}'])
 def test_a_damaged_choice_of_precision(text, distill, tmp_path):
     out = tmp_path / "run"

@@ -219,6 +219,7 @@ def perturb(model: Path) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", ["teacher", "student"])
 def test_weights_that_changed_in_their_place_are_not_mixed_with_old_ones(
     changed, recipe, teacher_dir, student_dir, tmp_path

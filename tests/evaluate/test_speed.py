@@ -237,6 +237,7 @@ def test_what_a_model_lacks_is_said(student_dir, exported_dir):
         assert missing(exported_dir, backend) == ""
 
 
+@pytest.mark.long
 def test_real_models_are_measured_and_scored_in_their_own_processes(
     student_dir, exported_dir, senteval, sentences
 ):

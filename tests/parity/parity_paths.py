@@ -98,7 +98,7 @@ class Ended(NamedTuple):
     def line(self) -> str:
         """Why it refused."""
         lines = [line for line in self.err.splitlines() if line.startswith("error:")]
-        return lines[0] if len(lines) == 1 and self.code == 1 else f"no refusal: {self}"
+        return lines[0] if len(lines) == 1 and self.code in (1, 2) else f"no refusal: {self}"
 
 
 def hpd(*arguments: object) -> Ended:

@@ -76,6 +76,7 @@ def kill_while_saving(path, kills):
     assert len([left for left in path.iterdir() if not is_temporary(left)]) == 2
 
 
+@pytest.mark.long
 def test_killed_while_saving(tmp_path):
     kill_while_saving(tmp_path / "index", 8)
 

@@ -28,6 +28,7 @@ def has_a_block(part: Path) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(exported_dir, sentences, tmp_path):
     texts = sentences(20_000)
     source = text_file(tmp_path / "in.txt", texts)
