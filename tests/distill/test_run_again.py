@@ -15,6 +15,8 @@ from hpdistill.errors import CorpusError, RunError
 from hpdistill.projection import Projection
 from hpdistill.recipe import Recipe, WeightedModel
 
+pytestmark = pytest.mark.long
+
 # -- the same again
 
 

@@ -18,6 +18,8 @@ from hpdistill.projection import Projection
 from hpdistill.pytorch import TorchEncoder
 from hpdistill.recipe import WeightedModel
 
+pytestmark = pytest.mark.long
+
 # -- kinds of teachers and students
 
 

@@ -117,12 +117,13 @@ def _below(student: Mapping[str, Any], best: Mapping[str, Any], measure: Measure
 
 
 def _worth(row: Mapping[str, Any], teacher: Mapping[str, Any], measure: Measure) -> str:
-    times = row["sentences_per_second"] / teacher["sentences_per_second"]
+    times = f"{row['sentences_per_second'] / teacher['sentences_per_second']:.3g}"
+    speed = "its speed" if times == "1" else f"{times} times its speed"
     smaller = teacher["vector_bytes"] / row["vector_bytes"]
     whole = measure.points(teacher)
     share = f", {100 * measure.points(row) / whole:.1f} % of the teacher" if whole > 0 else ""
     return (
-        f"{measure.name} {measure.points(row):.2f}{share}, at {times:.3g} times its speed "
+        f"{measure.name} {measure.points(row):.2f}{share}, at {speed} "
         f"and with vectors {_size(smaller)}"
     )
 
