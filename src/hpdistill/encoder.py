@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from hpdistill.errors import UsageError
 
 __all__ = [
+    "Around",
     "ByRole",
     "Embeddings",
     "Encoder",
     "Role",
     "check_prefix",
+    "encode_as",
     "prompt_for",
     "prompt_of",
     "unit",
@@ -176,6 +178,32 @@ def prompt_of(encoder: object, role: Role | None) -> str:
     """The prompt that an encoder puts before texts of a role; empty for one that knows none."""
     prompt = getattr(encoder, "prompt", None)
     return str(prompt(role)) if callable(prompt) else ""
+
+
+class Around(ByRole):
+    """What an encoder around another one has of it: all but `encode`."""
+
+    def __init__(self, inner: Encoder) -> None:
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """Of the encoder within."""
+        return self.inner.name
+
+    @property
+    def dim(self) -> int:
+        """Of the encoder within."""
+        return self.inner.dim
+
+    @property
+    def parameters(self) -> int:
+        """Of the encoder within."""
+        return self.inner.parameters
+
+    def prompt(self, role: Role | None = None) -> str:
+        """Of the encoder within."""
+        return prompt_of(self.inner, role)
 
 
 def check_prefix(encoder: Encoder, dim: int | None) -> None:

@@ -4,14 +4,23 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hpdistill.errors import HpdError
 
-__all__ = ["App", "named"]
+__all__ = ["App", "DelimiterOption", "named"]
+
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="C",
+        help="What divides columns of .csv and .tsv. [default: found in the first rows]",
+    ),
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import DelimiterOption
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -118,13 +120,7 @@ def encode(
             help="Column of the texts in a table; repeat it to join several.",
         ),
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C",
-            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
-        ),
-    ] = None,
+    delimiter: DelimiterOption = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
         str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")

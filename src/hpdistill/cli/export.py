@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import DelimiterOption
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,13 +59,7 @@ def export(
         list[str] | None,
         typer.Option(help="Column of tabular sources; repeat it to join several."),
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C",
-            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
-        ),
-    ] = None,
+    delimiter: DelimiterOption = None,
     sts: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="STS folder: also score its STS-B development set."),

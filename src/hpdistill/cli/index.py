@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpdistill.cli._command import named
+from hpdistill.cli._command import DelimiterOption, named
 
 if TYPE_CHECKING:
     from hpdistill.cli._models import OpenModel
@@ -117,13 +117,7 @@ def index(
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Column to keep; may be repeated.")
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C",
-            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
-        ),
-    ] = None,
+    delimiter: DelimiterOption = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     errors: Annotated[
         str, typer.Option(help="Undecodable bytes: strict, replace or ignore.")

@@ -3,6 +3,7 @@
 Importing this package imports neither pyarrow nor datasets nor torch.
 """
 
+from hpdistill.corpus._draw import even_mask
 from hpdistill.corpus._summary import CorpusSummary, SourceSummary
 from hpdistill.corpus.build import build_corpus, read_clean, read_clean_counting
 from hpdistill.corpus.cleaning import clean, exclusion_key
@@ -25,6 +26,7 @@ __all__ = [
     "build_corpus",
     "clean",
     "content_hashes",
+    "even_mask",
     "excluded_keys",
     "exclusion_key",
     "pydoc_entries",

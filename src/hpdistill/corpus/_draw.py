@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
+def even_mask(count: int, limit: int | None) -> Mask:
+    """Mask of at most `limit` of `count` places, spread evenly over them; None: all."""
+    mask = np.zeros(count, np.bool_)
+    most = count if limit is None else min(count, limit)
+    mask[np.linspace(0, count - 1, most).astype(np.int64)] = True
+    return mask
+
+
 class Draw(NamedTuple):
     """The texts whose keys are smallest are kept; the smallest of all are the validation split.
 

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from hpdistill.corpus import Corpus, build_corpus
+from hpdistill.corpus import Corpus, build_corpus, even_mask
 from hpdistill.distill.neighbours import KEPT, POOL, nearest
 from hpdistill.distill.stages import (
     Member,
     base_model,
     check_corpus,
     check_models,
-    evenly,
     members,
     named,
 )
@@ -120,7 +119,7 @@ def plan(
         written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         size = _Size.of(corpus, judged)
         rows: list[dict[str, Any]] = [{"stage": "corpus", "seconds": reading, "bytes": written}]
-        sample = list(compress(_texts(corpus), evenly(size.train, _SAMPLE)))
+        sample = list(compress(_texts(corpus), even_mask(size.train, _SAMPLE)))
         width, embedding, judging = 0, 0.0, 0.0
         for number, member in enumerate(teacher, start=1):
             report("timing the teacher", number - 1, len(teacher))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes
+from hpdistill.corpus import Corpus, Split, build_corpus, content_hashes, even_mask
 from hpdistill.corpus.augment import add_copies, open_augmenter
 from hpdistill.distill.parts import KEPT, model_of, target_projection, targets_of
 from hpdistill.distill.rows import write_rows
@@ -48,7 +48,6 @@ __all__ = [
     "check_models",
     "corpus_inputs",
     "embed",
-    "evenly",
     "filter_copies",
     "held_out_vectors",
     "joint_shards",
@@ -268,7 +267,7 @@ def make_targets(
     run: Path,
 ) -> dict[str, Any]:
     """Fit the projection and write it with both splits' targets to `RUN/targets`."""
-    wanted = evenly(corpus.count("train"), recipe.projection.fit_sentences)
+    wanted = even_mask(corpus.count("train"), recipe.projection.fit_sentences)
 
     def sample() -> Iterator[Embeddings]:
         start = 0
@@ -394,10 +393,3 @@ def teacher_projection(
 ) -> Projection:
     """PCA of some of the teacher's encoders alone, on the whole training split."""
     return fit_pca(joint_shards(embedded, teacher, "train"), dim, centred=centred)
-
-
-def evenly(count: int, limit: int | None) -> NDArray[np.bool_]:
-    """Mask of at most `limit` rows spread evenly over `count`: sources lie one after another."""
-    mask = np.zeros(count, np.bool_)
-    mask[np.linspace(0, count - 1, min(count, limit or count)).astype(np.int64)] = True
-    return mask

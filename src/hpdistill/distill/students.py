@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hpdistill.corpus import Corpus, Split
+from hpdistill.corpus import Corpus, Split, even_mask
 from hpdistill.distill.parts import target_projection, targets_of
-from hpdistill.distill.stages import Member, base_model, evenly, joint_shards
+from hpdistill.distill.stages import Member, base_model, joint_shards
 from hpdistill.encoder import Embeddings, unit
 from hpdistill.evaluate import evaluate_fidelity
 from hpdistill.files import atomic_directory
@@ -141,7 +141,7 @@ def make_transformer(recipe: Recipe, corpus: Corpus, run: Path, report: Report) 
     Beside it: the PCA of the untouched student's own unit vectors, the cheap alternative that
     distillation has to beat.
     """
-    wanted = evenly(corpus.count("train"), recipe.head.ridge_sentences)
+    wanted = even_mask(corpus.count("train"), recipe.head.ridge_sentences)
     sample = list(compress(chain.from_iterable(corpus.chunks("train", 8192)), wanted))
     student = build_student(
         recipe.student,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpdistill.corpus import Corpus, Split
-from hpdistill.encoder import ByRole, Embeddings, Role, check_prefix, unit
+from hpdistill.encoder import Around, Embeddings, Role, check_prefix, encode_as, unit
 from hpdistill.errors import RunError, StoreError
 from hpdistill.files import json_hash, read_json, sha256_file, write_json
 from hpdistill.notices import Notices, noticing, shown
@@ -203,30 +203,16 @@ def _label(source: ModelSource) -> str:
     return source.name.rstrip("/").rpartition("/")[2]
 
 
-class StoredEncoder(ByRole):
+class StoredEncoder(Around):
     """An encoder whose vectors are kept in a store; satisfies the Encoder protocol.
 
     A text of no role is embedded once, in whichever run, and by several rows of a table once.
     """
 
     def __init__(self, inner: TorchEncoder, store: Store) -> None:
-        self._inner = inner
+        super().__init__(inner)
+        self._load = lambda: inner
         self._store = store
-
-    @property
-    def name(self) -> str:
-        """Of the encoder within."""
-        return self._inner.name
-
-    @property
-    def dim(self) -> int:
-        """Of the encoder within."""
-        return self._inner.dim
-
-    @property
-    def parameters(self) -> int:
-        """Of the encoder within."""
-        return self._inner.parameters
 
     def encode(
         self,
@@ -242,18 +228,14 @@ class StoredEncoder(ByRole):
         if role is not None:
             # The store holds texts as they are read without a role, which may have another limit
             # though it has no other prompt.
-            return self._inner.encode(
-                texts, batch_size=batch_size, normalize=normalize, dim=dim, role=role
+            return encode_as(
+                self.inner, texts, role, batch_size=batch_size, normalize=normalize, dim=dim
             )
         if not texts:
             return np.empty((0, dim or self.dim), np.float32)
-        fill(self._store, list(texts), lambda: self._inner, task=self.name, total=len(texts))
+        fill(self._store, list(texts), self._load, task=self.name, total=len(texts))
         vectors = self._store.read(text_hash(texts))
         return unit(vectors, dim=dim) if normalize else vectors[:, :dim]
-
-    def prompt(self, role: Role | None = None) -> str:
-        """Of the encoder within."""
-        return self._inner.prompt(role)
 
 
 def _decision(path: Path) -> dict[str, Any]:

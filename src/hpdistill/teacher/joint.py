@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpdistill.encoder import (
+    Around,
     ByRole,
     Embeddings,
     Encoder,
@@ -134,27 +135,12 @@ class ProjectedEncoder(ByRole):
         return prompt_of(self._encoder, role)
 
 
-class Remembering(ByRole):
+class Remembering(Around):
     """An encoder that keeps what it computed, so that several rows of a table cost one pass."""
 
     def __init__(self, inner: Encoder) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self._kept: dict[tuple[str, Role | None], Embeddings] = {}
-
-    @property
-    def name(self) -> str:
-        """Of the encoder within."""
-        return self.inner.name
-
-    @property
-    def dim(self) -> int:
-        """Of the encoder within."""
-        return self.inner.dim
-
-    @property
-    def parameters(self) -> int:
-        """Of the encoder within."""
-        return self.inner.parameters
 
     def encode(
         self,
@@ -174,10 +160,6 @@ class Remembering(ByRole):
             )
         kept = self._kept[key]
         return unit(kept, dim=dim) if normalize else kept[:, :dim].copy()
-
-    def prompt(self, role: Role | None = None) -> str:
-        """Of the encoder within."""
-        return prompt_of(self.inner, role)
 
 
 def load_teacher(

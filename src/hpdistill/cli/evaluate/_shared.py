@@ -19,6 +19,7 @@ __all__ = [
     "Computing",
     "JsonOption",
     "Models",
+    "PairsDelimiterOption",
     "Precision",
     "PrecisionOption",
     "Runs",
@@ -109,6 +110,14 @@ PrecisionOption = Annotated[
     typer.Option(
         help="In which the models compute; int8 with onnx and runtime, bfloat16 with torch.",
         show_default="float32, or what the runtime chooses",
+    ),
+]
+PairsDelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="C",
+        help="Pairs: what divides columns. [default: found in the first rows]",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]

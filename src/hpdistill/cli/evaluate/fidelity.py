@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import DelimiterOption
 from hpdistill.cli._models import find_source
 from hpdistill.cli.evaluate._shared import (
     Computing,
@@ -43,13 +44,7 @@ def fidelity(
         list[str] | None,
         typer.Option(help="Column of tabular sources; repeat it to join several."),
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C",
-            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
-        ),
-    ] = None,
+    delimiter: DelimiterOption = None,
     limit: Annotated[int, typer.Option(min=15, help="Compare at most so many sentences.")] = 2000,
     backend: RunsOption = None,
     precision: PrecisionOption = None,

@@ -13,6 +13,7 @@ from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
     Models,
+    PairsDelimiterOption,
     Precision,
     RunsOption,
     parse_numbers,
@@ -113,12 +114,7 @@ def retrieval(
     threshold: Annotated[
         float | None, typer.Option(help="Pairs: the least label of one, where it is a number.")
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C", help="Pairs: what divides columns. [default: found in the first rows]"
-        ),
-    ] = None,
+    delimiter: PairsDelimiterOption = None,
     cache: Annotated[
         Path | None,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpdistill.cli._command import DelimiterOption
 from hpdistill.cli._models import find_source
 from hpdistill.cli.evaluate._shared import JsonOption, Models, parse_numbers, print_notes
 
@@ -46,13 +47,7 @@ def speed(
         list[str] | None,
         typer.Option(help="Column of tabular sources; repeat it to join several."),
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C",
-            help="What divides columns of .csv and .tsv. [default: found in the first rows]",
-        ),
-    ] = None,
+    delimiter: DelimiterOption = None,
     lengths: Annotated[
         str, typer.Option(metavar="N,N...", help="Also time texts of so many tokens.")
     ] = "8,16,32,128,256",

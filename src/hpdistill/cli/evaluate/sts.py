@@ -10,6 +10,7 @@ from hpdistill.cli.evaluate._shared import (
     Computing,
     JsonOption,
     Models,
+    PairsDelimiterOption,
     PrecisionOption,
     RunsOption,
     load,
@@ -60,12 +61,7 @@ def sts(
         str | None,
         typer.Option(metavar="COLUMN", help="Pairs: how similar they are. [default: score]"),
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C", help="Pairs: what divides columns. [default: found in the first rows]"
-        ),
-    ] = None,
+    delimiter: PairsDelimiterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score semantic similarity, Spearman times 100: the seven STS tasks, or your own pairs."""

@@ -6,7 +6,8 @@ from functools import cached_property
 from itertools import chain, compress
 
 import numpy as np
-from numpy.typing import NDArray
+
+from hpdistill.corpus import even_mask
 
 __all__ = ["RetrievalTask"]
 
@@ -48,7 +49,7 @@ class RetrievalTask:
                 query that is kept, are it, or are its candidates stay, however many they are.
             queries: The most that are kept, spread evenly.
         """
-        asked = _evenly(len(self.query_ids), queries)
+        asked = even_mask(len(self.query_ids), queries)
         chosen = list(compress(self.query_ids, asked))
         needed = {document for query in chosen for document in self.relevant[query]}
         needed.update(self.own[query] for query in chosen if query in self.own)
@@ -58,7 +59,7 @@ class RetrievalTask:
             needed.update(chain.from_iterable(candidates.values()))
         kept = np.fromiter((one in needed for one in self.document_ids), np.bool_)
         others = np.flatnonzero(~kept)
-        kept[others[_evenly(len(others), max(0, documents - int(kept.sum())))]] = True
+        kept[others[even_mask(len(others), max(0, documents - int(kept.sum())))]] = True
         return replace(
             self,
             document_ids=list(compress(self.document_ids, kept)),
@@ -95,10 +96,3 @@ class RetrievalTask:
                 ][:k]
             )
         return found
-
-
-def _evenly(count: int, limit: int) -> NDArray[np.bool_]:
-    """Mask of at most `limit` of `count`, spread evenly."""
-    mask = np.zeros(count, np.bool_)
-    mask[np.linspace(0, count - 1, min(count, limit)).astype(np.int64)] = True
-    return mask
